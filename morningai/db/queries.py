@@ -1,0 +1,35 @@
+"""Loads a service's `queries.sql`: named, parameterised statements (`-- name: get_task`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import LiteralString, cast
+
+NAME = re.compile(r"^-- name: (\w+)[ \t]*$", re.MULTILINE)
+
+
+class Queries(Mapping[str, LiteralString]):
+    """The statements by name; `queries["get_task"]` raises KeyError for a name the file does not have."""
+
+    def __init__(self, path: Path) -> None:
+        pieces = NAME.split(path.read_text(encoding="utf-8"))
+        # The file ships with the program, so its text is as trusted as a literal in a module.
+        self._statements = {
+            name: cast(LiteralString, text.strip()) for name, text in zip(pieces[1::2], pieces[2::2], strict=True)
+        }
+
+    def __getitem__(self, name: str) -> LiteralString:
+        return self._statements[name]
+
+    def __iter__(self):  # type: ignore[no-untyped-def]  # Mapping's own signature
+        return iter(self._statements)
+
+    def __len__(self) -> int:
+        return len(self._statements)
+
+
+def load_queries(module_file: str) -> Queries:
+    """`queries.sql` beside the module that asks: `load_queries(__file__)`."""
+    return Queries(Path(module_file).with_name("queries.sql"))

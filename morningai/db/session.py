@@ -1,0 +1,105 @@
+"""`tenant_session(proof)`: the only way to a connection that sees a tenant's rows.
+
+The proof is verified by PostgreSQL; the transaction commits when the block ends and rolls back when it raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import LiteralString, TypeAlias, cast
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from morningai.errors import Unauthenticated
+
+Connection: TypeAlias = psycopg.AsyncConnection[DictRow]
+Parameters: TypeAlias = dict[str, object]
+
+OPEN_SESSION: LiteralString = """
+SELECT (p).tenant_id, (p).principal, (p).scopes, (p).task_id, (p).message_id FROM kernel.open_session(%s) AS p
+"""
+
+
+@dataclass
+class Session:
+    """One transaction of one tenant."""
+
+    connection: Connection
+    tenant_id: UUID
+    principal: str
+    scopes: tuple[str, ...]
+    task_id: UUID | None
+    message_id: UUID | None
+    after_commit: list[Callable[[], None]] = field(default_factory=list)
+
+    async def rows(self, query: LiteralString, parameters: Parameters | None = None) -> list[DictRow]:
+        cursor = await self.connection.execute(query, parameters)
+        return await cursor.fetchall()
+
+    async def row(self, query: LiteralString, parameters: Parameters | None = None) -> DictRow | None:
+        cursor = await self.connection.execute(query, parameters)
+        return await cursor.fetchone()
+
+    async def execute(self, query: LiteralString, parameters: Parameters | None = None) -> int:
+        """Run a statement and return the number of rows it touched."""
+        return (await self.connection.execute(query, parameters)).rowcount
+
+    async def execute_many(self, query: LiteralString, parameters: Sequence[Parameters]) -> None:
+        async with self.connection.cursor() as cursor:
+            await cursor.executemany(query, parameters)
+
+
+class Database:
+    """The pool of one service's login."""
+
+    def __init__(self, dsn: str, *, max_connections: int = 8) -> None:
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            dsn,
+            min_size=1,
+            max_size=max_connections,
+            open=False,
+            connection_class=cast(type[Connection], psycopg.AsyncConnection),
+            kwargs={"row_factory": dict_row},
+        )
+
+    async def open(self) -> None:
+        await self._pool.open(wait=True)
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A transaction without a tenant: it sees no tenant's rows."""
+        async with self._pool.connection() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def tenant_session(self, proof: str) -> AsyncIterator[Session]:
+        """Open a transaction as the proof's tenant. Raises Unauthenticated when PostgreSQL refuses the proof."""
+        async with self._pool.connection() as connection:
+            session = await _open(connection, proof)
+            yield session
+        for call in session.after_commit:
+            call()
+
+
+async def _open(connection: Connection, proof: str) -> Session:
+    try:
+        row = await (await connection.execute(OPEN_SESSION, (proof,))).fetchone()
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise Unauthenticated("The proof is missing, forged or expired.") from error
+    assert row is not None
+    return Session(
+        connection=connection,
+        tenant_id=row["tenant_id"],
+        principal=row["principal"],
+        scopes=tuple(row["scopes"]),
+        task_id=row["task_id"],
+        message_id=row["message_id"],
+    )
