@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import LiteralString
 
 import psycopg
+from psycopg.rows import DictRow
 
 AUDIT_SQL: LiteralString = """
 WITH tables AS (
@@ -71,7 +72,8 @@ WHERE n.nspname = ANY (%(schemas)s) AND f.prosecdef
   AND (f.proacl IS NULL OR EXISTS (SELECT FROM aclexplode(f.proacl) AS a WHERE a.grantee = 0))
 UNION ALL
 SELECT t.schema || '.' || t.name, 'login ' || g.grantee::regrole || ' may ' || g.privilege_type
-FROM tables AS t JOIN pg_class AS c ON c.oid = t.oid, LATERAL aclexplode(c.relacl) AS g JOIN pg_roles AS r ON r.oid = g.grantee
+FROM tables AS t JOIN pg_class AS c ON c.oid = t.oid, LATERAL aclexplode(c.relacl) AS g
+JOIN pg_roles AS r ON r.oid = g.grantee
 WHERE (r.rolcanlogin AND NOT r.rolsuper AND split_part(r.rolname, '_', 1) <> t.schema)
    OR (r.rolcanlogin AND NOT r.rolsuper AND g.privilege_type IN ('TRUNCATE', 'REFERENCES', 'TRIGGER', 'MAINTAIN'))
 ORDER BY 1, 2
@@ -95,6 +97,6 @@ def audit(connection: psycopg.Connection) -> list[Finding]:
     return [Finding(*row) for row in connection.execute(AUDIT_SQL, PARAMETERS).fetchall()]
 
 
-async def audit_at_start(connection: psycopg.AsyncConnection) -> list[Finding]:
+async def audit_at_start(connection: psycopg.AsyncConnection[DictRow]) -> list[Finding]:
     cursor = await connection.execute(AUDIT_SQL, PARAMETERS)
-    return [Finding(*row) for row in await cursor.fetchall()]
+    return [Finding(row["object"], row["problem"]) for row in await cursor.fetchall()]

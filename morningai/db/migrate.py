@@ -48,7 +48,7 @@ def migrate(admin_dsn: str, passwords: dict[str, str]) -> None:
         _run_dbmate(admin_dsn, KERNEL_MIGRATIONS, schema="kernel", role=None)
         for service in SERVICES:
             folder = services_folder() / service / "migrations"
-            if folder.is_dir():
+            if any(folder.glob("*.sql")):
                 _run_dbmate(admin_dsn, folder, schema=service, role=f"{service}_owner")
         _set_passwords(connection, passwords)
         findings = audit(connection)

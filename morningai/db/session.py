@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import LiteralString, TypeAlias, cast
 from uuid import UUID
 
@@ -35,7 +35,7 @@ class Session:
     scopes: tuple[str, ...]
     task_id: UUID | None
     message_id: UUID | None
-    after_commit: list[Callable[[], None]] = field(default_factory=list)
+    wakes_relay: bool = False
 
     async def rows(self, query: LiteralString, parameters: Parameters | None = None) -> list[DictRow]:
         cursor = await self.connection.execute(query, parameters)
@@ -57,7 +57,8 @@ class Session:
 class Database:
     """The pool of one service's login."""
 
-    def __init__(self, dsn: str, *, max_connections: int = 8) -> None:
+    def __init__(self, dsn: str, *, max_connections: int = 8, wake_relay: Callable[[], bool] = lambda: False) -> None:
+        self._wake_relay = wake_relay
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             dsn,
             min_size=1,
@@ -85,8 +86,12 @@ class Database:
         async with self._pool.connection() as connection:
             session = await _open(connection, proof)
             yield session
-        for call in session.after_commit:
-            call()
+        if session.wakes_relay and not self._wake_relay():
+            await self._notify_active_relay()
+
+    async def _notify_active_relay(self) -> None:
+        async with self._pool.connection() as connection:
+            await connection.execute("SELECT pg_notify('outbox_' || current_schema(), '')")
 
 
 async def _open(connection: Connection, proof: str) -> Session:

@@ -1,0 +1,134 @@
+"""Connects one service to JetStream: its streams, its durable consumers, and the settling of every message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from faststream import AckPolicy
+from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
+from faststream.security import SASLPlaintext
+from google.protobuf.message import Message
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy as ServerAckPolicy
+from nats.js.api import ConsumerConfig, RetentionPolicy, StreamConfig
+
+from morningai.bus import subjects
+from morningai.bus.catalogue import Subscription, subscriptions_of
+from morningai.bus.handling import Short
+from morningai.bus.permissions import inbox_prefix
+from morningai.bus.settle import Settler
+from morningai.bus.work import Long, WorkLimits
+from morningai.db.session import Database
+from morningai.settings import ServiceSettings
+
+SEVEN_DAYS_SECONDS = 7 * 24 * 3600
+SHORT_BATCH = 16
+# Pull requests wait this long at the server; an idle consumer costs one request per this many seconds.
+FETCH_SECONDS = 20.0
+
+STREAMS = (
+    StreamConfig(
+        name=subjects.EVENTS_STREAM,
+        subjects=[f"{subjects.EVENTS_PREFIX}.>"],
+        retention=RetentionPolicy.LIMITS,
+        max_age=SEVEN_DAYS_SECONDS,
+    ),
+    StreamConfig(
+        name=subjects.COMMANDS_STREAM,
+        subjects=[f"{subjects.COMMANDS_PREFIX}.>"],
+        retention=RetentionPolicy.WORK_QUEUE,
+    ),
+)
+
+Handlers = Mapping[type[Message], Short | Long]
+
+
+@dataclass(frozen=True)
+class Bus:
+    """A connected broker whose subscriptions start with `start`."""
+
+    broker: NatsBroker
+    jetstream: JetStreamContext
+    subscriptions: tuple[Subscription, ...]
+
+    async def start(self) -> None:
+        await self.broker.start()
+
+    async def stop(self) -> None:
+        await self.broker.stop()
+
+
+async def connect(service: str, settings: ServiceSettings) -> tuple[NatsBroker, JetStreamContext]:
+    """Connect as the service's own user and make sure of the streams; reconnects for ever afterwards."""
+    broker = NatsBroker(
+        settings.nats_url,
+        name=f"morningai-{service}",
+        security=SASLPlaintext(username=settings.nats_user, password=settings.nats_password),
+        inbox_prefix=inbox_prefix(service),
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=1,
+        apply_types=False,
+        logger=None,
+    )
+    client = await broker.connect()
+    jetstream = client.jetstream(timeout=10.0)
+    for stream in STREAMS:
+        await jetstream.add_stream(stream)
+    return broker, jetstream
+
+
+async def subscribe(
+    service: str,
+    broker: NatsBroker,
+    jetstream: JetStreamContext,
+    *,
+    database: Database,
+    handlers: Handlers,
+    settings: ServiceSettings,
+) -> Bus:
+    """Attach the handlers to the service's durable consumers, which the catalogue defines.
+
+    Raises ValueError when the handlers are not exactly the messages the catalogue names.
+    """
+    by_name = {str(body.DESCRIPTOR.full_name): handler for body, handler in handlers.items()}
+    subscriptions = subscriptions_of(service)
+    expected = {message.name for subscription in subscriptions for message in subscription.types}
+    if expected != set(by_name):
+        raise ValueError(f"{service} must handle {sorted(expected)} but handles {sorted(by_name)}")
+    limits = WorkLimits(settings.replica, settings.lease_seconds, settings.max_attempts, settings.retry_delay_seconds)
+    for subscription in subscriptions:
+        await jetstream.add_consumer(subscription.stream, _consumer(subscription, settings))
+        settler = Settler(database, by_name, subscription.durable, limits, settings.max_deliveries)
+        for _ in range(settings.slots if subscription.lane == "work" else 1):
+            _attach(broker, subscription, settler)
+    return Bus(broker, jetstream, subscriptions)
+
+
+def _consumer(subscription: Subscription, settings: ServiceSettings) -> ConsumerConfig:
+    return ConsumerConfig(
+        durable_name=subscription.durable,
+        filter_subjects=list(subscription.filter_subjects),
+        ack_policy=ServerAckPolicy.EXPLICIT,
+        ack_wait=settings.ack_wait_seconds,
+        max_deliver=-1,
+        max_ack_pending=1000,
+    )
+
+
+def _attach(broker: NatsBroker, subscription: Subscription, settler: Settler) -> None:
+    """One puller. Long work pulls one message at a time, so each puller is a slot."""
+    subscriber = broker.subscriber(
+        config=ConsumerConfig(filter_subjects=list(subscription.filter_subjects)),
+        durable=subscription.durable,
+        stream=JStream(subscription.stream, declare=False),
+        pull_sub=PullSub(batch_size=1 if subscription.lane == "work" else SHORT_BATCH, timeout=FETCH_SECONDS),
+        ack_policy=AckPolicy.MANUAL,
+        decoder=_keep_message,
+    )
+    subscriber(settler.settle)
+
+
+async def _keep_message(message: NatsMessage) -> NatsMessage:
+    """The settler reads headers and body itself, so that a malformed message is settled too."""
+    return message

@@ -1,0 +1,85 @@
+"""Outgoing messages are rows of the transaction that causes them; the relay publishes them when they are due."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import LiteralString
+from uuid import UUID
+
+from google.protobuf.message import Message
+
+from morningai import telemetry
+from morningai.bus import subjects
+from morningai.bus.catalogue import message_type
+from morningai.db.session import Session
+
+INSERT: LiteralString = """
+INSERT INTO outbox (task_id, type, subject, body, traceparent, causation_id, work_id, due_at)
+VALUES (%(task_id)s, %(type)s, %(subject)s, %(body)s, %(traceparent)s, %(causation_id)s, %(work_id)s,
+        coalesce(%(due_at)s, now() + make_interval(secs => %(delay)s)))
+RETURNING id
+"""
+SEND_AGAIN: LiteralString = "UPDATE outbox SET published_at = NULL, due_at = now() WHERE id = %(id)s"
+REPLY_AGAIN: LiteralString = """
+UPDATE outbox SET published_at = NULL, due_at = now()
+WHERE causation_id = %(id)s AND published_at IS NOT NULL AND work_id IS NULL
+"""
+WITHDRAW: LiteralString = "UPDATE outbox SET published_at = now() WHERE id = %(id)s AND published_at IS NULL"
+POSTPONE: LiteralString = "UPDATE outbox SET due_at = %(due_at)s WHERE id = %(id)s AND published_at IS NULL"
+
+
+async def emit(
+    session: Session,
+    message: Message,
+    *,
+    task_id: UUID,
+    to: str = "",
+    causation_id: UUID | None = None,
+    work_id: UUID | None = None,
+    delay_seconds: float = 0,
+    due_at: datetime | None = None,
+) -> UUID:
+    """Write one message to the outbox and return its id; `to` names the service of a command."""
+    entry = message_type(type(message))
+    if entry.kind == "event":
+        subject = subjects.event_subject(session.tenant_id, entry.context, entry.event)
+    else:
+        subject = subjects.command_subject(to, entry.consumers[to])
+    row = await session.row(
+        INSERT,
+        {
+            "task_id": task_id,
+            "type": entry.name,
+            "subject": subject,
+            "body": message.SerializeToString(deterministic=True),
+            "traceparent": telemetry.current_traceparent(),
+            "causation_id": causation_id,
+            "work_id": work_id,
+            "due_at": due_at,
+            "delay": delay_seconds,
+        },
+    )
+    assert row is not None
+    session.wakes_relay = True
+    return UUID(str(row["id"]))
+
+
+async def send_again(session: Session, message_id: UUID) -> None:
+    """Publish a message once more under the same id: its receiver ends it at the inbox, or answers again."""
+    await session.execute(SEND_AGAIN, {"id": message_id})
+    session.wakes_relay = True
+
+
+async def reply_again(session: Session, command_id: UUID) -> None:
+    """Publish the stored replies of a finished command once more."""
+    await session.execute(REPLY_AGAIN, {"id": command_id})
+    session.wakes_relay = True
+
+
+async def withdraw(session: Session, message_id: UUID) -> None:
+    """A timer that is no longer needed never fires."""
+    await session.execute(WITHDRAW, {"id": message_id})
+
+
+async def postpone(session: Session, message_id: UUID, due_at: datetime) -> None:
+    await session.execute(POSTPONE, {"id": message_id, "due_at": due_at})

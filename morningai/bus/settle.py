@@ -1,0 +1,152 @@
+"""The one place that settles a message: acknowledged, returned with a delay, or kept as a dead letter.
+
+Every outcome of a handler maps to one of the three by the branch of its error (morningai/errors.py).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import LiteralString
+from uuid import UUID, uuid4
+
+import psycopg
+import structlog
+from faststream.nats import NatsMessage
+from psycopg_pool import PoolTimeout
+
+from morningai import telemetry
+from morningai.bus.envelope import Envelope, decode
+from morningai.bus.handling import Short
+from morningai.bus.retry import retry_delay_seconds
+from morningai.bus.work import Long, WorkLimits
+from morningai.db.session import Database
+from morningai.errors import MorningAIError, Permanent, Poison, Retryable, Unauthenticated
+from morningai.logging import bind_contextvars, clear_contextvars
+
+log = structlog.get_logger()
+
+NO_TENANT = UUID(int=0)
+BURY: LiteralString = """
+INSERT INTO dead_letters
+  (tenant_id, message_id, consumer, type, subject, headers, body, reason, error, deliveries, trace_id)
+VALUES (%(tenant_id)s, %(message_id)s, %(consumer)s, %(type)s, %(subject)s, %(headers)s, %(body)s, %(reason)s,
+        %(error)s, %(deliveries)s, %(trace_id)s)
+ON CONFLICT DO NOTHING
+"""
+
+
+@dataclass(frozen=True)
+class Settler:
+    """Settles the messages of one durable consumer of one service."""
+
+    database: Database
+    handlers: dict[str, Short | Long]
+    consumer: str
+    limits: WorkLimits
+    max_deliveries: int
+
+    async def settle(self, message: NatsMessage) -> None:
+        """Handle a message and settle it; never raises for what a handler did."""
+        clear_contextvars()
+        try:
+            envelope = decode(message.headers, message.body)
+        except Poison as error:
+            await self._bury_unverified(message, error)
+            return
+        bind_contextvars(tenant_id=str(envelope.tenant_id), task_id=str(envelope.task_id))
+        attributes = {"messaging.system": "nats", "messaging.message.id": str(envelope.id)}
+        with telemetry.consumer_span(f"process {envelope.type.short_name}", envelope.traceparent, attributes):
+            await self._settle(message, envelope)
+
+    async def _settle(self, message: NatsMessage, envelope: Envelope) -> None:
+        try:
+            await self._handle(message, envelope)
+            await message.ack()
+        except (Poison, Permanent) as error:
+            await self._bury(message, envelope, error)
+        except (Retryable, psycopg.OperationalError, PoolTimeout, TimeoutError) as error:
+            await self._return(message, envelope, error)
+        except Exception as error:  # the bus boundary: unknown errors are returned, then kept
+            log.exception("bus.message.crashed", type=envelope.type.short_name, message_id=str(envelope.id))
+            await self._return(message, envelope, error)
+
+    async def _handle(self, message: NatsMessage, envelope: Envelope) -> None:
+        handler = self.handlers.get(envelope.type.name)
+        if handler is None:
+            raise Poison(f"{self.consumer} has no handler for {envelope.type.short_name}.")
+        if isinstance(handler, Short):
+            await handler(self.database, envelope, consumer=self.consumer)
+        else:
+            await handler(self.database, envelope, limits=self.limits, acknowledge=message.ack)
+
+    async def _return(self, message: NatsMessage, envelope: Envelope, error: Exception) -> None:
+        deliveries = _deliveries(message)
+        if deliveries >= self.max_deliveries and not isinstance(error, (psycopg.OperationalError, PoolTimeout)):
+            await self._bury(message, envelope, error)
+            return
+        asked = error.retry_after_seconds if isinstance(error, Retryable) else None
+        delay = asked or retry_delay_seconds(deliveries, first=self.limits.retry_delay_seconds)
+        log.warning(
+            "bus.message.returned",
+            type=envelope.type.short_name,
+            message_id=str(envelope.id),
+            deliveries=deliveries,
+            delay_seconds=round(delay, 2),
+            error=str(error),
+        )
+        await message.nack(delay=delay)
+
+    async def _bury(self, message: NatsMessage, envelope: Envelope, error: Exception) -> None:
+        row = _dead_letter(message, error, consumer=self.consumer)
+        row |= {"message_id": envelope.id, "type": envelope.type.name, "tenant_id": envelope.tenant_id}
+        try:
+            async with self.database.tenant_session(envelope.seal) as session:
+                await session.execute(BURY, row | {"tenant_id": session.tenant_id})
+        except Unauthenticated:
+            await self._quarantine(row)
+        except psycopg.OperationalError as unreachable:
+            await self._return(message, envelope, unreachable)
+            return
+        await message.ack()
+
+    async def _bury_unverified(self, message: NatsMessage, error: Poison) -> None:
+        row = _dead_letter(message, error, consumer=self.consumer)
+        try:
+            await self._quarantine(row | {"message_id": uuid4(), "type": message.headers.get("ce-type", "")})
+        except psycopg.OperationalError as unreachable:
+            log.warning("bus.message.returned", error=str(unreachable))
+            await message.nack(delay=retry_delay_seconds(_deliveries(message), first=self.limits.retry_delay_seconds))
+            return
+        await message.ack()
+
+    async def _quarantine(self, row: dict[str, object]) -> None:
+        """A message that proves no tenant belongs to none: only an operator can see it."""
+        async with self.database.connection() as connection:
+            await connection.execute(BURY, row | {"tenant_id": NO_TENANT})
+
+
+def _dead_letter(message: NatsMessage, error: Exception, *, consumer: str) -> dict[str, object]:
+    reason = error.reason if isinstance(error, MorningAIError) else type(error).__name__
+    deliveries = _deliveries(message)
+    log.error("bus.message.buried", consumer=consumer, reason=reason, error=str(error), deliveries=deliveries)
+    headers = {name: value for name, value in message.headers.items() if name != "ce-seal"}
+    return {
+        "consumer": consumer,
+        "subject": message.raw_message.subject,
+        "headers": json.dumps(headers),
+        "body": message.body,
+        "reason": reason,
+        "error": str(error),
+        "deliveries": deliveries,
+        "trace_id": _trace_id(message.headers.get("traceparent", "")),
+    }
+
+
+def _trace_id(traceparent: str) -> str:
+    version_trace_span = traceparent.split("-")
+    return version_trace_span[1] if len(version_trace_span) == 4 else ""
+
+
+def _deliveries(message: NatsMessage) -> int:
+    return int(message.raw_message.metadata.num_delivered or 1)

@@ -1,0 +1,20 @@
+"""The one place that builds subject names; no task id ever stands in one."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+EVENTS_STREAM = "EVENTS"
+COMMANDS_STREAM = "COMMANDS"
+EVENTS_PREFIX = "morningai.event"
+COMMANDS_PREFIX = "morningai.command"
+ANY_TENANT = "*"
+
+
+def event_subject(tenant: UUID | str, context: str, event: str) -> str:
+    return f"{EVENTS_PREFIX}.{tenant}.{context}.{event}"
+
+
+def command_subject(service: str, lane: str) -> str:
+    """Long work waits in the service's own queue; what must not wait behind it has a lane of its own."""
+    return f"{COMMANDS_PREFIX}.{service}" if lane == "work" else f"{COMMANDS_PREFIX}.{service}.{lane}"

@@ -1,0 +1,283 @@
+"""Long work: claim, work with no transaction open, finish. The lease in PostgreSQL is the only lease.
+
+A claim leaves a timer in the outbox: the command itself, due when the lease ends. Renewing postpones it, finishing
+withdraws it, so a worker that died is followed by another and nobody has to look for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import LiteralString, TypeAlias
+from uuid import UUID
+
+import structlog
+from google.protobuf.message import Message
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+from psycopg.rows import DictRow
+
+from morningai.api.events.v1 import events_pb2 as events
+from morningai.api.tasks.v1 import tasks_pb2 as tasks
+from morningai.bus import inbox, outbox
+from morningai.bus.envelope import Envelope
+from morningai.bus.handling import Acknowledge, check_seal
+from morningai.bus.retry import retry_delay_seconds
+from morningai.db.session import Database, Session
+from morningai.errors import MorningAIError, Permanent, Poison, Retryable, Unauthenticated
+
+log = structlog.get_logger()
+
+CONSUMER = "work"
+RENEW_SECONDS = 1.0
+
+# Runs inside the finish transaction: stores the result and emits the reply.
+Finish: TypeAlias = Callable[[Session], Awaitable[None]]
+WorkHandler: TypeAlias = Callable[["Work", Message], Coroutine[None, None, Finish]]
+
+LEASE: LiteralString = "SELECT *, now() AS now FROM leases WHERE work_id = %(work_id)s FOR UPDATE"
+MOVE_TIMER: LiteralString = "UPDATE leases SET timer_id = %(timer_id)s WHERE work_id = %(work_id)s"
+TAKE: LiteralString = """
+INSERT INTO leases (work_id, task_id, attempt, state, worker, timer_id, expires_at)
+VALUES (%(work_id)s, %(task_id)s, 1, 'running', %(worker)s, %(timer_id)s, now() + make_interval(secs => %(seconds)s))
+ON CONFLICT (tenant_id, work_id) DO UPDATE
+SET attempt = leases.attempt + 1, worker = excluded.worker, timer_id = excluded.timer_id,
+    expires_at = excluded.expires_at, updated_at = now()
+WHERE leases.state = 'running'
+RETURNING attempt
+"""
+RENEW: LiteralString = """
+WITH lease AS (
+  UPDATE leases SET expires_at = now() + make_interval(secs => %(seconds)s), progress = %(progress)s,
+    detail = %(detail)s, updated_at = now()
+  WHERE work_id = %(work_id)s AND attempt = %(attempt)s AND state = 'running'
+  RETURNING timer_id, expires_at, cancel_requested
+), timer AS (
+  UPDATE outbox SET due_at = lease.expires_at FROM lease
+  WHERE outbox.id = lease.timer_id AND outbox.published_at IS NULL
+)
+SELECT cancel_requested FROM lease
+"""
+END: LiteralString = """
+UPDATE leases SET state = %(state)s, progress = %(progress)s, updated_at = now()
+WHERE work_id = %(work_id)s AND attempt = %(attempt)s AND state = 'running'
+RETURNING timer_id
+"""
+REQUEST_CANCEL: LiteralString = """
+UPDATE leases SET cancel_requested = true WHERE task_id = %(task_id)s AND state = 'running'
+"""
+
+
+class Superseded(MorningAIError):
+    """Another attempt holds the lease; nothing of this one may be written."""
+
+    reason = "SUPERSEDED"
+
+
+class Cancelled(MorningAIError):
+    reason = "CANCELLED"
+
+
+@dataclass(frozen=True)
+class WorkLimits:
+    """How long a lease lasts (seconds), how many attempts are made, by whom, and the first retry delay (seconds)."""
+
+    replica: str
+    lease_seconds: float
+    max_attempts: int
+    retry_delay_seconds: float
+
+
+@dataclass
+class Work:
+    """One attempt at one command, as its handler sees it."""
+
+    database: Database
+    envelope: Envelope
+    work_id: UUID
+    attempt: int
+    fraction: float = 0.0
+    detail: str = ""
+
+    @property
+    def proof(self) -> str:
+        return self.envelope.seal
+
+    @property
+    def task_id(self) -> UUID:
+        return self.envelope.task_id
+
+    def progress(self, fraction: float, detail: str) -> None:
+        """Note how far it is (0 to 1); the next renewal writes it."""
+        self.fraction, self.detail = fraction, detail
+
+
+@dataclass(frozen=True)
+class Long:
+    """Handles a command whose work is longer than a transaction may be."""
+
+    handle: WorkHandler
+
+    async def __call__(
+        self, database: Database, envelope: Envelope, *, limits: WorkLimits, acknowledge: Acknowledge
+    ) -> None:
+        message = envelope.message()
+        try:
+            work = await _claim(database, envelope, limits)
+        except Unauthenticated as error:
+            raise Poison(f"The seal of {envelope.type.short_name} {envelope.id} is not valid.") from error
+        await acknowledge()
+        if work:
+            await _run(self.handle, work, message, limits)
+
+
+async def request_cancel(session: Session, task_id: UUID) -> None:
+    """The renewal of each running lease of the task learns of it within a second."""
+    await session.execute(REQUEST_CANCEL, {"task_id": task_id})
+
+
+async def _claim(database: Database, envelope: Envelope, limits: WorkLimits) -> Work | None:
+    work_id = envelope.work_id or envelope.id
+    async with database.tenant_session(envelope.seal) as session:
+        check_seal(session, envelope)
+        first = await inbox.receive(session, envelope, consumer=CONSUMER)
+        lease = await session.row(LEASE, {"work_id": work_id})
+        if lease and lease["state"] == "finished":
+            await outbox.reply_again(session, work_id)
+        if not first or (lease and lease["state"] != "running"):
+            return None
+        if lease and lease["expires_at"] > lease["now"]:
+            await _move_timer(session, envelope, lease)
+            return None
+        timer_id = await _emit_timer(session, envelope, work_id, limits.lease_seconds)
+        taken = await session.row(
+            TAKE,
+            {
+                "work_id": work_id,
+                "task_id": envelope.task_id,
+                "worker": limits.replica,
+                "timer_id": timer_id,
+                "seconds": limits.lease_seconds,
+            },
+        )
+        assert taken is not None
+        return Work(database, envelope, work_id, attempt=taken["attempt"])
+
+
+async def _move_timer(session: Session, envelope: Envelope, lease: DictRow) -> None:
+    """The timer fired while its lease was being renewed: the worker lives, so look again when the lease ends."""
+    remaining = (lease["expires_at"] - lease["now"]).total_seconds()
+    timer_id = await _emit_timer(session, envelope, lease["work_id"], remaining)
+    await session.execute(MOVE_TIMER, {"timer_id": timer_id, "work_id": lease["work_id"]})
+
+
+async def _emit_timer(session: Session, envelope: Envelope, work_id: UUID, delay_seconds: float) -> UUID:
+    service = next(iter(envelope.type.consumers))
+    return await outbox.emit(
+        session,
+        envelope.message(),
+        task_id=envelope.task_id,
+        to=service,
+        causation_id=envelope.id,
+        work_id=work_id,
+        delay_seconds=delay_seconds,
+    )
+
+
+async def _run(handle: WorkHandler, work: Work, message: Message, limits: WorkLimits) -> None:
+    bound = log.bind(type=work.envelope.type.short_name, work_id=str(work.work_id), attempt=work.attempt)
+    bound.info("work.attempt.started")
+    try:
+        finish = await _work_under_lease(handle, work, message, limits)
+        await _finish(work, finish)
+        bound.info("work.attempt.finished")
+    except Superseded:
+        bound.warning("work.attempt.superseded")
+    except Cancelled:
+        await _end(work, "cancelled")
+        bound.info("work.attempt.cancelled")
+    except Permanent as error:
+        bound.info("work.attempt.failed", reason=error.reason, error=str(error))
+        await _finish(work, _failure(work, error))
+    except Exception as error:  # noqa: BLE001  # the bus boundary: an unknown error is retried within bounds
+        if not isinstance(error, Retryable):
+            bound.exception("work.attempt.crashed")
+        await _retry_or_fail(work, error, limits)
+
+
+async def _work_under_lease(handle: WorkHandler, work: Work, message: Message, limits: WorkLimits) -> Finish:
+    working = asyncio.create_task(handle(work, message))
+    renewing = asyncio.create_task(_renew_until_stopped(work, limits))
+    try:
+        await asyncio.wait({working, renewing}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        renewing.result()
+        raise Superseded("The lease ended.")
+    finally:
+        for running in (working, renewing):
+            running.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await running
+
+
+async def _renew_until_stopped(work: Work, limits: WorkLimits) -> None:
+    """Raises Cancelled or Superseded; a database that does not answer is tried again until the lease is over."""
+    while True:
+        await asyncio.sleep(RENEW_SECONDS)
+        with suppress_instrumentation():
+            async with work.database.tenant_session(work.proof) as session:
+                row = await session.row(RENEW, _key(work) | {"seconds": limits.lease_seconds, "detail": work.detail})
+        if row is None:
+            raise Superseded("Another attempt holds the lease.")
+        if row["cancel_requested"]:
+            raise Cancelled("The task was cancelled.")
+
+
+async def _finish(work: Work, finish: Finish) -> None:
+    async with work.database.tenant_session(work.proof) as session:
+        await _end_lease(session, work, "finished")
+        await finish(session)
+
+
+async def _end(work: Work, state: str) -> None:
+    with suppress(Superseded):
+        async with work.database.tenant_session(work.proof) as session:
+            await _end_lease(session, work, state)
+
+
+async def _end_lease(session: Session, work: Work, state: str) -> None:
+    row = await session.row(END, _key(work) | {"state": state})
+    if row is None:
+        raise Superseded("Another attempt holds the lease.")
+    await outbox.withdraw(session, row["timer_id"])
+
+
+def _key(work: Work) -> dict[str, object]:
+    return {"work_id": work.work_id, "attempt": work.attempt, "progress": work.fraction}
+
+
+def _failure(work: Work, error: MorningAIError) -> Finish:
+    failure = tasks.Failure(reason=error.reason, message=error.message, remedy=error.remedy)
+
+    async def finish(session: Session) -> None:
+        reply = events.StepFailed(failure=failure)
+        await outbox.emit(session, reply, task_id=work.task_id, causation_id=work.work_id)
+
+    return finish
+
+
+async def _retry_or_fail(work: Work, error: Exception, limits: WorkLimits) -> None:
+    if work.attempt >= limits.max_attempts:
+        known = error if isinstance(error, MorningAIError) else MorningAIError(f"{type(error).__name__}: {error}")
+        await _finish(work, _failure(work, known))
+        return
+    asked = error.retry_after_seconds if isinstance(error, Retryable) else None
+    delay = asked or retry_delay_seconds(work.attempt, first=limits.retry_delay_seconds)
+    log.warning("work.attempt.retried", attempt=work.attempt, delay_seconds=round(delay, 1), error=str(error))
+    async with work.database.tenant_session(work.proof) as session:
+        await session.execute(
+            RENEW, _key(work) | {"seconds": delay, "detail": f"attempt {work.attempt} failed: {error}"[:500]}
+        )
+        session.wakes_relay = True

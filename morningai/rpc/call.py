@@ -1,0 +1,73 @@
+"""What a servicer knows of its call: the proof, and the scope that the method demands."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor_pool import Default
+
+from morningai.api.options.v1 import options_pb2 as options
+from morningai.db.session import Database, Session
+from morningai.errors import PermissionDenied, Unauthenticated
+
+# Generic for type checkers alone.
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+PROOF_KEY = "morningai-proof"
+
+
+@dataclass(frozen=True)
+class MethodRule:
+    """A method's options; `full_name` is e.g. /morningai.api.tasks.v1.TaskService/GetTask."""
+
+    full_name: str
+    required_scope: str
+    internal: bool
+
+
+@dataclass(frozen=True)
+class Call:
+    proof: str
+    rule: MethodRule
+
+
+CURRENT_CALL: ContextVar[Call] = ContextVar("current_call")
+
+
+class UndeclaredScope(Exception):
+    """A method without a required scope; the server that holds it does not start."""
+
+
+def rules_of(service: str) -> dict[str, MethodRule]:
+    """The rules of each method of a service (full name), from its descriptor. Raises UndeclaredScope."""
+    descriptor = Default().FindServiceByName(service)
+    return {f"/{service}/{method.name}": _rule(service, method) for method in descriptor.methods}
+
+
+def _rule(service: str, method: MethodDescriptor) -> MethodRule:
+    declared = method.GetOptions().Extensions
+    scope = str(declared[options.required_scope])
+    if not scope:
+        raise UndeclaredScope(f"{service}/{method.name} declares no required_scope")
+    return MethodRule(f"/{service}/{method.name}", scope, bool(declared[options.internal]))
+
+
+@asynccontextmanager
+async def rpc_session(database: Database) -> AsyncIterator[Session]:
+    """The tenant's session of the current call, if its proof holds the method's scope."""
+    call = CURRENT_CALL.get()
+    if not call.proof:
+        raise Unauthenticated("No proof came with the call.")
+    async with database.tenant_session(call.proof) as session:
+        if call.rule.required_scope not in session.scopes:
+            raise PermissionDenied(
+                f"The key does not have the scope '{call.rule.required_scope}'.",
+                remedy="Use a key that has it.",
+            )
+        yield session

@@ -1,0 +1,41 @@
+"""Channels between services: traced, with the caller's proof in the metadata and a deadline on every call."""
+
+from __future__ import annotations
+
+import grpc
+from opentelemetry.instrumentation.grpc import aio_client_interceptors
+
+from morningai.errors import MorningAIError, NotFound, Permanent, Unavailable
+from morningai.rpc.call import PROOF_KEY
+from morningai.rpc.server import MAX_MESSAGE_BYTES
+
+TRANSIENT = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.ABORTED,
+    }
+)
+
+
+def make_channel(address: str) -> grpc.aio.Channel:
+    return grpc.aio.insecure_channel(
+        address,
+        interceptors=aio_client_interceptors(),  # type: ignore[no-untyped-call]
+        options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.max_reconnect_backoff_ms", 1000)],
+    )
+
+
+def proof_metadata(proof: str) -> tuple[tuple[str, str], ...]:
+    return ((PROOF_KEY, proof),)
+
+
+def error_of(error: grpc.aio.AioRpcError, *, peer: str) -> MorningAIError:
+    """An upstream's failure as one of ours: transient codes are retryable, the others final."""
+    message = f"{peer}: {error.details()}"
+    if error.code() in TRANSIENT:
+        return Unavailable(message)
+    if error.code() is grpc.StatusCode.NOT_FOUND:
+        return NotFound("resource", str(error.details()))
+    return Permanent(message)

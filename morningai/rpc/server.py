@@ -1,0 +1,149 @@
+"""A gRPC server of ours: health, errors as statuses, and the proof of each call taken from its metadata."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, TypeAlias, cast
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from opentelemetry.instrumentation.grpc import aio_server_interceptor
+from opentelemetry.instrumentation.grpc.filters import health_check, negate
+from psycopg import OperationalError
+from psycopg_pool import PoolTimeout
+
+from morningai.errors import MorningAIError, Unauthenticated, Unavailable
+from morningai.logging import bind_contextvars, clear_contextvars
+from morningai.rpc.call import CURRENT_CALL, PROOF_KEY, Call, Context, MethodRule, rules_of
+from morningai.rpc.status import abort
+
+log = structlog.get_logger()
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+# Turns the call's metadata into a proof; empty when there is none.
+Prove: TypeAlias = Callable[[Context], Awaitable[str]]
+Unary: TypeAlias = Callable[[object, Context], Awaitable[object]]
+Streaming: TypeAlias = Callable[[object, Context], AsyncIterator[object]]
+
+
+async def internal_proof(context: Context) -> str:
+    """Between services the proof itself travels."""
+    return metadata_value(context, PROOF_KEY)
+
+
+def metadata_value(context: Context, key: str) -> str:
+    return next((str(value) for name, value in context.invocation_metadata() or () if name == key), "")
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
+    """Finds each call's rule and proof, and maps what it raises to a status."""
+
+    def __init__(self, rules: dict[str, MethodRule], prove: Prove) -> None:
+        self._rules = rules
+        self._prove = prove
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        handler = await continuation(details)
+        rule = self._rules.get(details.method)
+        if handler is None or rule is None:
+            return handler
+        return _wrapped(handler, rule, self._prove)
+
+
+def _wrapped(handler: Handler, rule: MethodRule, prove: Prove) -> Handler:
+    codecs = {
+        "request_deserializer": handler.request_deserializer,
+        "response_serializer": handler.response_serializer,
+    }
+    if handler.response_streaming:
+        streaming = _streaming(cast(Streaming, handler.stream_stream or handler.unary_stream), rule, prove)
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(streaming, **codecs)
+        return grpc.unary_stream_rpc_method_handler(streaming, **codecs)
+    unary = _unary(cast(Unary, handler.stream_unary or handler.unary_unary), rule, prove)
+    if handler.request_streaming:
+        return grpc.stream_unary_rpc_method_handler(unary, **codecs)
+    return grpc.unary_unary_rpc_method_handler(unary, **codecs)
+
+
+def _unary(behaviour: Unary, rule: MethodRule, prove: Prove) -> Unary:
+    async def call(request: object, context: Context) -> object:
+        try:
+            await _begin(context, rule, prove)
+            return await behaviour(request, context)
+        except Exception as error:  # the gRPC boundary
+            await _fail(context, rule, error)
+            raise
+
+    return call
+
+
+def _streaming(behaviour: Streaming, rule: MethodRule, prove: Prove) -> Streaming:
+    async def call(request: object, context: Context) -> AsyncIterator[object]:
+        try:
+            await _begin(context, rule, prove)
+            async for response in behaviour(request, context):
+                yield response
+        except Exception as error:  # noqa: BLE001  # the gRPC boundary
+            await _fail(context, rule, error)
+
+    return call
+
+
+async def _begin(context: Context, rule: MethodRule, prove: Prove) -> None:
+    clear_contextvars()
+    bind_contextvars(method=rule.full_name)
+    CURRENT_CALL.set(Call(await prove(context), rule))
+
+
+async def _fail(context: Context, rule: MethodRule, error: Exception) -> None:
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    if isinstance(error, (OperationalError, PoolTimeout)):
+        error = Unavailable("The database does not answer.")
+    if not isinstance(error, MorningAIError):
+        log.exception("rpc.call.crashed", method=rule.full_name)
+        error = MorningAIError("Something went wrong here; the log has it under this trace.")
+    elif not isinstance(error, Unauthenticated):
+        log.info("rpc.call.refused", reason=error.reason, error=str(error))
+    await abort(context, error)
+
+
+class RpcServer:
+    """One listening server; `health` turns SERVING with `start`."""
+
+    def __init__(self, address: str, services: Sequence[str], *, prove: Prove = internal_proof) -> None:
+        rules = {name: rule for service in services for name, rule in rules_of(service).items()}
+        self.server = grpc.aio.server(
+            interceptors=[
+                aio_server_interceptor(filter_=negate(health_check())),  # type: ignore[no-untyped-call]
+                CallInterceptor(rules, prove),
+            ],
+            options=[
+                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        self.health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs are older
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
+        self._address = address
+
+    async def start(self) -> None:
+        """Raises OSError when the address cannot be had."""
+        try:
+            if self.server.add_insecure_port(self._address) == 0:
+                raise RuntimeError(f"cannot listen on {self._address}")
+        except RuntimeError as error:
+            raise OSError(f"Cannot listen on {self._address}: {error}") from error
+        await self.server.start()
+        await self.health.set("", health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self, grace_seconds: float) -> None:
+        await self.health.enter_graceful_shutdown()
+        await self.server.stop(grace_seconds)

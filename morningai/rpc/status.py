@@ -1,0 +1,98 @@
+"""Errors as google.rpc.Status (AIP-193): a code, ErrorInfo, and the field or the delay where there is one."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, Help, RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
+
+from morningai.errors import (
+    AlreadyExists,
+    Conflict,
+    FailedPrecondition,
+    InvalidInput,
+    MorningAIError,
+    NotFound,
+    PermissionDenied,
+    Retryable,
+    StepFailure,
+    Unauthenticated,
+)
+from morningai.rpc.call import Context
+
+M = TypeVar("M", bound=Message)
+
+DOMAIN = "morningai"
+CODES: tuple[tuple[type[MorningAIError], grpc.StatusCode], ...] = (
+    (InvalidInput, grpc.StatusCode.INVALID_ARGUMENT),
+    (NotFound, grpc.StatusCode.NOT_FOUND),
+    (AlreadyExists, grpc.StatusCode.ALREADY_EXISTS),
+    (FailedPrecondition, grpc.StatusCode.FAILED_PRECONDITION),
+    (StepFailure, grpc.StatusCode.FAILED_PRECONDITION),
+    (Unauthenticated, grpc.StatusCode.UNAUTHENTICATED),
+    (PermissionDenied, grpc.StatusCode.PERMISSION_DENIED),
+    (Conflict, grpc.StatusCode.ABORTED),
+    (Retryable, grpc.StatusCode.UNAVAILABLE),
+)
+DEFAULT_RETRY_SECONDS = 1.0
+
+
+def code_of(error: MorningAIError) -> grpc.StatusCode:
+    return next((code for kind, code in CODES if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
+
+
+def status_of(error: MorningAIError) -> Status:
+    return Status(code=code_of(error).value[0], message=str(error), details=[_pack(d) for d in _details(error)])
+
+
+async def abort(context: Context, error: MorningAIError) -> None:
+    """End the call with the error's status; always raises."""
+    status = rpc_status.to_status(status_of(error))
+    await context.abort(status.code, status.details, status.trailing_metadata)
+
+
+def field_violations(error: grpc.RpcError) -> list[tuple[str, str]]:
+    """(field, description) pairs of a failed call, for clients."""
+    return [(v.field, v.description) for d in _unpack(error, BadRequest) for v in d.field_violations]
+
+
+def reason_of(error: grpc.RpcError) -> str:
+    """The machine-readable reason of a failed call; empty when it carries none."""
+    return next((info.reason for info in _unpack(error, ErrorInfo)), "")
+
+
+def _details(error: MorningAIError) -> list[Message]:
+    details: list[Message] = [ErrorInfo(reason=error.reason, domain=DOMAIN, metadata={"remedy": error.remedy})]
+    if isinstance(error, InvalidInput):
+        violation = BadRequest.FieldViolation(field=error.field, description=f"{error.problem} {error.remedy}".strip())
+        details.append(BadRequest(field_violations=[violation]))
+    if isinstance(error, Retryable):
+        seconds = error.retry_after_seconds or DEFAULT_RETRY_SECONDS
+        delay = Duration()
+        delay.FromNanoseconds(int(seconds * 1e9))
+        details.append(RetryInfo(retry_delay=delay))
+    if error.remedy:
+        details.append(Help(links=[Help.Link(description=error.remedy)]))
+    return details
+
+
+def _pack(message: Message) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(message)
+    return packed
+
+
+def _unpack(error: grpc.RpcError, kind: type[M]) -> list[M]:
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # an RpcError of a call is also the call
+    found = []
+    for packed in status.details if status else ():
+        message = kind()
+        if packed.Unpack(message):
+            found.append(message)
+    return found

@@ -1,0 +1,128 @@
+"""Runs one service process: database, audit, bus, relay, gRPC, and an orderly stop on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import structlog
+
+from morningai import telemetry
+from morningai.bus import broker
+from morningai.bus.broker import Bus, Handlers
+from morningai.bus.relay import Relay
+from morningai.db.audit import audit_at_start
+from morningai.db.session import Database
+from morningai.errors import MorningAIError
+from morningai.logging import start_logging
+from morningai.rpc.server import RpcServer
+from morningai.settings import ServiceSettings
+
+log = structlog.get_logger()
+
+GRACE_SECONDS = 3.0
+
+
+class AuditFailed(MorningAIError):
+    reason = "AUDIT_FAILED"
+
+
+@dataclass
+class Service:
+    """What an app.py wires together."""
+
+    name: str
+    settings: ServiceSettings
+    database: Database
+    relay_holder: RelayHolder
+    handlers: Handlers
+    rpc: RpcServer
+    background: Sequence[Callable[[], Coroutine[None, None, None]]] = field(default_factory=tuple)
+    closing: Sequence[Callable[[], Coroutine[None, None, None]]] = field(default_factory=tuple)
+
+
+@dataclass
+class RelayHolder:
+    """Lets the database wake a relay that starts after it."""
+
+    relay: Relay | None = None
+
+    def wake(self) -> bool:
+        return self.relay is not None and self.relay.wake()
+
+
+def make_database(settings: ServiceSettings) -> tuple[Database, RelayHolder]:
+    holder = RelayHolder()
+    return Database(settings.database_dsn, max_connections=settings.max_connections, wake_relay=holder.wake), holder
+
+
+def run(name: str, settings: ServiceSettings, make: Callable[[], Service]) -> None:
+    """The body of every `__main__.py`."""
+    start_logging(name, settings.log_level)
+    provider = telemetry.start_telemetry(name)
+    try:
+        asyncio.run(serve(make))
+    finally:
+        provider.shutdown()
+
+
+async def serve(make: Callable[[], Service]) -> None:
+    """Serve until SIGTERM or SIGINT; a background task that ends is an error."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    service = make()
+    await service.database.open()
+    await _audit(service)
+    bus, relay = await _connect(service)
+    tasks = [asyncio.create_task(relay.run(), name="relay")]
+    tasks += [asyncio.create_task(background()) for background in service.background]
+    await service.rpc.start()
+    await bus.start()
+    log.info("service.started", address=service.settings.grpc_address)
+    await _wait(stop, tasks)
+    log.info("service.stopping")
+    await _stop(service, bus, tasks)
+
+
+async def _audit(service: Service) -> None:
+    async with service.database.connection() as connection:
+        findings = await audit_at_start(connection)
+    if findings:
+        raise AuditFailed("Unprotected objects: " + "; ".join(map(str, findings)))
+
+
+async def _connect(service: Service) -> tuple[Bus, Relay]:
+    nats, jetstream = await broker.connect(service.name, service.settings)
+    bus = await broker.subscribe(
+        service.name,
+        nats,
+        jetstream,
+        database=service.database,
+        handlers=service.handlers,
+        settings=service.settings,
+    )
+    relay = Relay(service.name, service.settings.relay_dsn, jetstream)
+    service.relay_holder.relay = relay
+    return bus, relay
+
+
+async def _wait(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
+    stopping = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    for task in done - {stopping}:
+        task.result()
+
+
+async def _stop(service: Service, bus: Bus, tasks: list[asyncio.Task[None]]) -> None:
+    await service.rpc.stop(GRACE_SECONDS)
+    for close in (bus.stop, *service.closing):
+        with suppress(TimeoutError):
+            await asyncio.wait_for(close(), GRACE_SECONDS)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await service.database.close()

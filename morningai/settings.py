@@ -1,0 +1,51 @@
+"""Settings that every service has; read once at start from MORNINGAI_* variables."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from morningai.errors import MorningAIError
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+class SettingsInvalid(MorningAIError):
+    reason = "SETTINGS_INVALID"
+
+
+class ServiceSettings(BaseSettings):
+    """One frozen object per process; a service adds its own fields in its settings.py."""
+
+    model_config = SettingsConfigDict(env_prefix="MORNINGAI_", frozen=True, extra="ignore")
+
+    database_dsn: str = Field(description="libpq connection string of the service's login")
+    relay_dsn: str = Field(description="libpq connection string of the service's relay login")
+    nats_url: str = Field(description="nats://host:port")
+    nats_user: str
+    nats_password: str
+    grpc_address: str = Field(description="where this service listens: host:port or unix:/path")
+    work_dir: Path = Field(description="scratch folder of this service; its content may be deleted at any time")
+    replica: str = Field(default=f"{socket.gethostname()}:{os.getpid()}", description="name of this process in leases")
+    max_connections: int = Field(default=8, ge=2, description="size of the database pool")
+    slots: int = Field(default=2, ge=1, description="pieces of long work at a time")
+    lease_seconds: float = Field(default=6.0, gt=1, description="a worker silent for longer loses its work")
+    ack_wait_seconds: float = Field(default=30.0, ge=1, description="the bus redelivers a message unsettled for longer")
+    max_deliveries: int = Field(default=8, ge=1, description="deliveries before a message becomes a dead letter")
+    max_attempts: int = Field(default=5, ge=1, description="attempts at one piece of work")
+    retry_delay_seconds: float = Field(default=1.0, gt=0, description="first delay; doubles, with jitter, to a minute")
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+
+
+def read_settings(settings: type[S]) -> S:
+    """Read the environment once; raises SettingsInvalid that names each wrong variable."""
+    try:
+        return settings()
+    except ValidationError as error:
+        lines = [f"MORNINGAI_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
+        raise SettingsInvalid("The settings are wrong.\n" + "\n".join(lines)) from error

@@ -1,0 +1,54 @@
+"""TenantService."""
+
+from __future__ import annotations
+
+import secrets
+from uuid import UUID
+
+from morningai.api.tenants.v1 import tenants_pb2 as api
+from morningai.api.tenants.v1 import tenants_pb2_grpc
+from morningai.db.session import Database
+from morningai.errors import NotFound
+from morningai.rpc.call import Context, rpc_session
+from morningai.rpc.time import timestamp
+from services.tenancy import repository
+from services.tenancy.domain import NewKey, Tenant, check_display_name, check_slug
+
+
+class TenantServicer(tenants_pb2_grpc.TenantServiceServicer):
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def CreateTenant(self, request: api.CreateTenantRequest, context: Context) -> api.CreateTenantResponse:  # noqa: N802
+        slug = check_slug(request.tenant.slug)
+        display_name = check_display_name(request.tenant.display_name, slug=slug)
+        key = NewKey(f"mk_{secrets.token_hex(8)}", secrets.token_urlsafe(32))
+        async with rpc_session(self._database) as session:
+            tenant_id = await repository.create_tenant(session, slug=slug, display_name=display_name, key=key)
+        tenant = api.Tenant(name=f"tenants/{tenant_id}", slug=slug, display_name=display_name)
+        return api.CreateTenantResponse(tenant=tenant, api_key=str(key))
+
+    async def GetTenant(self, request: api.GetTenantRequest, context: Context) -> api.Tenant:  # noqa: N802
+        async with rpc_session(self._database) as session:
+            tenant = await repository.get_tenant(session, _tenant_id(request.name, own=session.tenant_id))
+        if tenant is None:
+            raise NotFound("tenant", request.name)
+        return _message(tenant)
+
+
+def _tenant_id(name: str, *, own: UUID) -> UUID:
+    if name == "tenants/-":
+        return own
+    try:
+        return UUID(name.removeprefix("tenants/"))
+    except ValueError as error:
+        raise NotFound("tenant", name) from error
+
+
+def _message(tenant: Tenant) -> api.Tenant:
+    return api.Tenant(
+        name=f"tenants/{tenant.tenant_id}",
+        slug=tenant.slug,
+        display_name=tenant.display_name,
+        create_time=timestamp(tenant.create_time),
+    )
