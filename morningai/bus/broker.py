@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import structlog
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
 from faststream.security import SASLPlaintext
@@ -22,10 +23,13 @@ from morningai.bus.work import Long, WorkLimits
 from morningai.db.session import Database
 from morningai.settings import ServiceSettings
 
+log = structlog.get_logger()
+
 SEVEN_DAYS_SECONDS = 7 * 24 * 3600
 SHORT_BATCH = 16
 # Pull requests wait this long at the server; an idle consumer costs one request per this many seconds.
 FETCH_SECONDS = 20.0
+GRACE_SECONDS = 3.0
 
 STREAMS = (
     StreamConfig(
@@ -59,6 +63,18 @@ class Bus:
         await self.broker.stop()
 
 
+async def _on_error(error: Exception) -> None:
+    log.warning("bus.connection.error", error=f"{type(error).__name__}: {error}")
+
+
+async def _on_disconnect() -> None:
+    log.warning("bus.connection.lost")
+
+
+async def _on_reconnect() -> None:
+    log.info("bus.connection.restored")
+
+
 async def connect(service: str, settings: ServiceSettings) -> tuple[NatsBroker, JetStreamContext]:
     """Connect as the service's own user and make sure of the streams; reconnects for ever afterwards."""
     broker = NatsBroker(
@@ -70,6 +86,11 @@ async def connect(service: str, settings: ServiceSettings) -> tuple[NatsBroker, 
         reconnect_time_wait=1,
         apply_types=False,
         logger=None,
+        error_cb=_on_error,
+        disconnected_cb=_on_disconnect,
+        reconnected_cb=_on_reconnect,
+        graceful_timeout=GRACE_SECONDS,
+        drain_timeout=1,
     )
     client = await broker.connect()
     jetstream = client.jetstream(timeout=10.0)
@@ -124,6 +145,7 @@ def _attach(broker: NatsBroker, subscription: Subscription, settler: Settler) ->
         stream=JStream(subscription.stream, declare=False),
         pull_sub=PullSub(batch_size=1 if subscription.lane == "work" else SHORT_BATCH, timeout=FETCH_SECONDS),
         ack_policy=AckPolicy.MANUAL,
+        inbox_prefix=f"{inbox_prefix(subscription.service)}.".encode(),
         decoder=_keep_message,
     )
     subscriber(settler.settle)

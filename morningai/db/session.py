@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import LiteralString, TypeAlias, cast
 from uuid import UUID
 
@@ -36,6 +36,7 @@ class Session:
     task_id: UUID | None
     message_id: UUID | None
     wakes_relay: bool = False
+    after_commit: list[Callable[[], None]] = field(default_factory=list)
 
     async def rows(self, query: LiteralString, parameters: Parameters | None = None) -> list[DictRow]:
         cursor = await self.connection.execute(query, parameters)
@@ -86,6 +87,8 @@ class Database:
         async with self._pool.connection() as connection:
             session = await _open(connection, proof)
             yield session
+        for call in session.after_commit:
+            call()
         if session.wakes_relay and not self._wake_relay():
             await self._notify_active_relay()
 

@@ -1,0 +1,161 @@
+"""What a task must be to be accepted, and how its events change what clients see of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from morningai.errors import InvalidInput
+
+LONGEST_INSTRUCTION = 4000
+SOURCE_NAME = re.compile(r"^sources/[a-z][a-z0-9-]{1,38}[a-z0-9]$")
+
+
+class TaskState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING_FOR_APPROVAL = "waiting_for_approval"
+    SUCCEEDED = "succeeded"
+    PARTLY_SUCCEEDED = "partly_succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+ENDED = frozenset(
+    {TaskState.SUCCEEDED, TaskState.PARTLY_SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.EXPIRED}
+)
+
+
+class TaskKind(StrEnum):
+    ANSWER = "answer"
+    FAQ = "faq"
+    DOCUMENT = "document"
+    CHANGE = "change"
+
+
+@dataclass(frozen=True)
+class Failure:
+    reason: str
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Step:
+    step: str
+    service: str
+    state: str
+    start_time: datetime | None
+    end_time: datetime | None
+    result: str
+    summary: str
+    engine: str
+    model: str
+    failure: Failure | None
+
+
+@dataclass(frozen=True)
+class NewTask:
+    """A request that passed every check."""
+
+    request_id: UUID
+    instruction: str
+    source: str
+    kinds: tuple[TaskKind, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    task_id: UUID
+    instruction: str
+    source: str
+    kinds: tuple[TaskKind, ...]
+    state: TaskState
+    trace_id: str
+    created_at: datetime
+    updated_at: datetime
+    sequence: int = 0
+    steps: tuple[Step, ...] = field(default_factory=tuple)
+    failure: Failure | None = None
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class TaskChange:
+    """One event of a task."""
+
+    sequence: int
+    time: datetime
+    state: TaskState
+    step: Step | None
+    failure: Failure | None
+
+
+def check_new_task(*, request_id: str, instruction: str, source: str, kinds: tuple[TaskKind, ...]) -> NewTask:
+    """Raises InvalidInput that names the field and the remedy."""
+    return NewTask(_request_id(request_id), _instruction(instruction), _source(source), _kinds(kinds))
+
+
+def _request_id(request_id: str) -> UUID:
+    try:
+        return UUID(request_id)
+    except ValueError as error:
+        raise InvalidInput("request_id", "is not a UUID.", remedy="Send a new UUID with each new request.") from error
+
+
+def _instruction(instruction: str) -> str:
+    text = instruction.strip()
+    if not text:
+        raise InvalidInput("task.instruction", "is empty.", remedy="Say what you want to know or to change.")
+    if len(text) > LONGEST_INSTRUCTION:
+        raise InvalidInput(
+            "task.instruction",
+            f"has {len(text)} characters.",
+            remedy=f"Say it in at most {LONGEST_INSTRUCTION} characters.",
+        )
+    if "\x00" in text:
+        raise InvalidInput("task.instruction", "contains a NUL character.", remedy="Remove it.")
+    return text
+
+
+def _source(source: str) -> str:
+    if not SOURCE_NAME.match(source):
+        raise InvalidInput(
+            "task.source", f"'{source}' is not the name of a source.", remedy="Use a name that `source list` shows."
+        )
+    return source
+
+
+def _kinds(kinds: tuple[TaskKind, ...]) -> tuple[TaskKind, ...]:
+    if not kinds:
+        raise InvalidInput("task.kinds", "is empty.", remedy="Ask for at least one of answer, faq, document, change.")
+    if len(set(kinds)) != len(kinds):
+        raise InvalidInput("task.kinds", "names a kind twice.", remedy="Name each kind once.")
+    return kinds
+
+
+def apply_change(task: Task, change: TaskChange) -> Task:
+    """The task after its next event. Raises ValueError for an event out of order."""
+    if change.sequence != task.sequence + 1:
+        raise ValueError(f"event {change.sequence} does not follow {task.sequence}")
+    return replace(
+        task,
+        sequence=change.sequence,
+        state=change.state,
+        updated_at=change.time,
+        ended_at=change.time if change.state in ENDED else None,
+        steps=_with_step(task.steps, change.step),
+        failure=change.failure or task.failure,
+    )
+
+
+def _with_step(steps: tuple[Step, ...], changed: Step | None) -> tuple[Step, ...]:
+    if changed is None:
+        return steps
+    if all(step.step != changed.step for step in steps):
+        return (*steps, changed)
+    return tuple(changed if step.step == changed.step else step for step in steps)

@@ -1,0 +1,59 @@
+"""Forwards the calls of the other services' public methods as bytes, driven by their descriptors."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+
+import grpc
+
+from morningai.rpc.call import CURRENT_CALL, Context, rules_of
+from morningai.rpc.channel import proof_metadata
+
+
+class Forwarder(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not generic at run time
+    """`routes` maps full service names to channels; methods marked internal are not forwarded."""
+
+    def __init__(self, routes: Mapping[str, grpc.aio.Channel], *, default_deadline_seconds: float) -> None:
+        self._default_deadline_seconds = default_deadline_seconds
+        self._channels = {
+            name: channel
+            for service, channel in routes.items()
+            for name, rule in rules_of(service).items()
+            if not rule.internal
+        }
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails):  # type: ignore[no-untyped-def]
+        method = handler_call_details.method
+        channel = self._channels.get(method)
+        if channel is None:
+            return None
+
+        def forward(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+            return self._forward(channel, method, requests, context)
+
+        return grpc.stream_stream_rpc_method_handler(forward)
+
+    async def _forward(
+        self, channel: grpc.aio.Channel, method: str, requests: AsyncIterator[bytes], context: Context
+    ) -> AsyncIterator[bytes]:
+        upstream = channel.stream_stream(method)(  # type: ignore[call-arg]  # without serializers, bytes pass as they are
+            requests,
+            metadata=proof_metadata(CURRENT_CALL.get().proof),
+            timeout=deadline_of(context, self._default_deadline_seconds),
+        )
+        try:
+            async for response in upstream:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            await abort_as(context, error)
+
+
+async def abort_as(context: Context, error: grpc.aio.AioRpcError) -> None:
+    """End the caller's call as the upstream call ended; always raises."""
+    await context.abort(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))  # type: ignore[arg-type]
+
+
+def deadline_of(context: Context, default_seconds: float) -> float:
+    """Seconds left of the caller's deadline, or the default when it set none."""
+    remaining: float | None = context.time_remaining()
+    return default_seconds if remaining is None else remaining

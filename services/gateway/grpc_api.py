@@ -1,0 +1,152 @@
+"""TaskService: created and read here, cancelled at the orchestrator."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import AsyncIterator
+from datetime import datetime
+from functools import partial
+from uuid import UUID, uuid4
+
+import grpc
+
+from morningai import telemetry
+from morningai.api.events.v1 import events_pb2 as events
+from morningai.api.sources.v1 import sources_pb2 as sources
+from morningai.api.sources.v1 import sources_pb2_grpc
+from morningai.api.tasks.v1 import tasks_pb2 as api
+from morningai.api.tasks.v1 import tasks_pb2_grpc
+from morningai.bus import outbox
+from morningai.db.session import Database
+from morningai.errors import InvalidInput, NotFound
+from morningai.rpc.call import CURRENT_CALL, Context, rpc_session
+from morningai.rpc.channel import error_of, proof_metadata
+from morningai.rpc.server import Prove
+from services.gateway import repository
+from services.gateway.domain import NewTask, Task
+from services.gateway.feed import Feed
+from services.gateway.forwarder import abort_as, deadline_of
+from services.gateway.messages import kind_values, new_task_of, task_message
+
+DEFAULT_PAGE = 50
+LARGEST_PAGE = 500
+
+
+class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
+    def __init__(
+        self,
+        database: Database,
+        feed: Feed,
+        *,
+        prove: Prove,
+        docs: grpc.aio.Channel,
+        orchestrator: grpc.aio.Channel,
+        default_deadline_seconds: float,
+    ) -> None:
+        self._database = database
+        self._feed = feed
+        self._prove = prove
+        self._sources = sources_pb2_grpc.SourceServiceStub(docs)
+        self._orchestrator = tasks_pb2_grpc.TaskServiceStub(orchestrator)
+        self._default_deadline_seconds = default_deadline_seconds
+
+    async def CreateTask(self, request: api.CreateTaskRequest, context: Context) -> api.Task:  # noqa: N802
+        new = new_task_of(request)
+        await self._check_source(new.source, context)
+        async with rpc_session(self._database) as session:
+            task = await repository.insert_task(session, new, task_id=uuid4(), trace_id=telemetry.current_trace_id())
+            if task is None:
+                return task_message(_same(await repository.get_task_of_request(session, new.request_id), new))
+            message = events.TaskRequested(instruction=new.instruction, source=new.source, kinds=kind_values(new.kinds))
+            await outbox.emit(session, message, task_id=task.task_id)
+        return task_message(task)
+
+    async def GetTask(self, request: api.GetTaskRequest, context: Context) -> api.Task:  # noqa: N802
+        return task_message(await self._get(request.name))
+
+    async def ListTasks(self, request: api.ListTasksRequest, context: Context) -> api.ListTasksResponse:  # noqa: N802
+        limit = min(request.page_size or DEFAULT_PAGE, LARGEST_PAGE)
+        if limit < 0:
+            raise InvalidInput("page_size", "is negative.", remedy=f"Use 1 to {LARGEST_PAGE}.")
+        async with rpc_session(self._database) as session:
+            tasks = await repository.list_tasks(session, before=_decode_token(request.page_token), limit=limit + 1)
+        token = _encode_token(tasks[limit - 1]) if len(tasks) > limit else ""
+        return api.ListTasksResponse(tasks=[task_message(task) for task in tasks[:limit]], next_page_token=token)
+
+    async def WatchTask(self, request: api.WatchTaskRequest, context: Context) -> AsyncIterator[api.TaskEvent]:  # noqa: N802
+        task = await self._get(request.name)
+        prove = partial(self._prove, context)
+        async for event in self._feed.events(self._database, prove, task.task_id, after=request.after_sequence):
+            yield event
+
+    async def ListTaskEvents(  # noqa: N802
+        self, request: api.ListTaskEventsRequest, context: Context
+    ) -> api.ListTaskEventsResponse:
+        if not request.name and not request.trace_id:
+            raise InvalidInput("name", "and trace_id are both empty.", remedy="Give one of them.")
+        async with rpc_session(self._database) as session:
+            if request.name:
+                stored = await repository.list_events(session, _task_id(request.name), after=0)
+            else:
+                stored = await repository.list_events_of_trace(session, request.trace_id)
+        return api.ListTaskEventsResponse(events=[api.TaskEvent.FromString(event) for event in stored])
+
+    async def CancelTask(self, request: api.CancelTaskRequest, context: Context) -> api.CancelTaskResponse:  # noqa: N802
+        await self._get(request.name)
+        try:
+            return await self._orchestrator.CancelTask(
+                request,
+                metadata=proof_metadata(CURRENT_CALL.get().proof),
+                timeout=deadline_of(context, self._default_deadline_seconds),
+            )
+        except grpc.aio.AioRpcError as error:
+            await abort_as(context, error)
+            raise
+
+    async def _get(self, name: str) -> Task:
+        async with rpc_session(self._database) as session:
+            task = await repository.get_task(session, _task_id(name))
+        if task is None:
+            raise NotFound("task", name)
+        return task
+
+    async def _check_source(self, source: str, context: Context) -> None:
+        try:
+            await self._sources.GetSource(
+                sources.GetSourceRequest(name=source),
+                metadata=proof_metadata(CURRENT_CALL.get().proof),
+                timeout=deadline_of(context, self._default_deadline_seconds),
+            )
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                raise NotFound("task.source", source, remedy="Add it with `morningai source add`.") from error
+            raise error_of(error, peer="docs") from error
+
+
+def _same(task: Task, new: NewTask) -> Task:
+    """A repeated request gives the same task; the same id with other content is a mistake of the caller."""
+    if (task.instruction, task.source, task.kinds) != (new.instruction, new.source, new.kinds):
+        raise InvalidInput("request_id", "was used for another task.", remedy="Send a new UUID.")
+    return task
+
+
+def _task_id(name: str) -> UUID:
+    try:
+        return UUID(name.removeprefix("tasks/"))
+    except ValueError as error:
+        raise NotFound("task", name) from error
+
+
+def _encode_token(task: Task) -> str:
+    return base64.urlsafe_b64encode(f"{task.created_at.isoformat()}|{task.task_id}".encode()).decode()
+
+
+def _decode_token(token: str) -> tuple[datetime, UUID] | None:
+    if not token:
+        return None
+    try:
+        time, _, task_id = base64.urlsafe_b64decode(token).decode().partition("|")
+        return datetime.fromisoformat(time), UUID(task_id)
+    except (ValueError, binascii.Error) as error:
+        raise InvalidInput("page_token", "is not one of ours.", remedy="Leave it empty for the first page.") from error

@@ -1,0 +1,57 @@
+"""Applies the orchestrator's task events to the read model, in order, and keeps them as the feed."""
+
+from __future__ import annotations
+
+from google.protobuf.message import Message
+
+from morningai.api.events.v1 import events_pb2 as events
+from morningai.api.tasks.v1 import tasks_pb2 as api
+from morningai.bus.broker import Handlers
+from morningai.bus.envelope import Envelope
+from morningai.bus.handling import Short
+from morningai.db.session import Session
+from morningai.errors import Poison
+from services.gateway import repository
+from services.gateway.domain import apply_change
+from services.gateway.feed import Feed
+from services.gateway.messages import change_of
+
+TASK_EVENTS: tuple[type[Message], ...] = (
+    events.TaskStarted,
+    events.TaskStepChanged,
+    events.TaskSucceeded,
+    events.TaskPartlySucceeded,
+    events.TaskFailed,
+    events.TaskCancelled,
+)
+
+
+def make_handlers(feed: Feed) -> Handlers:
+    async def on_task_event(session: Session, envelope: Envelope, message: Message) -> None:
+        await keep_and_apply(session, envelope, message)
+        session.after_commit.append(feed.pulse)
+
+    return {kind: Short(on_task_event) for kind in TASK_EVENTS}
+
+
+async def keep_and_apply(session: Session, envelope: Envelope, message: Message) -> None:
+    """An event that arrives early is kept; the one it waited for applies both."""
+    event: api.TaskEvent = message.event  # type: ignore[attr-defined]  # every task event has this field
+    task = await repository.lock_task(session, envelope.task_id)
+    if task is None:
+        raise Poison(f"{envelope.type.short_name} {envelope.id} is about a task that was never accepted.")
+    await repository.insert_event(
+        session,
+        task.task_id,
+        sequence=event.sequence,
+        trace_id=event.trace_id,
+        event=event.SerializeToString(deterministic=True),
+    )
+    applied = task
+    for kept in await repository.list_events(session, task.task_id, after=task.sequence):
+        change = change_of(api.TaskEvent.FromString(kept))
+        if change.sequence != applied.sequence + 1:
+            break
+        applied = apply_change(applied, change)
+    if applied is not task:
+        await repository.update_task(session, applied)

@@ -1,0 +1,102 @@
+"""Between the domain and protobuf: the one place of the gateway that knows both."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from morningai.api.tasks.v1 import tasks_pb2 as api
+from morningai.errors import InvalidInput
+from morningai.rpc.time import timestamp
+from services.gateway.domain import Failure, NewTask, Step, Task, TaskChange, TaskKind, TaskState, check_new_task
+
+
+def new_task_of(request: api.CreateTaskRequest) -> NewTask:
+    return check_new_task(
+        request_id=request.request_id,
+        instruction=request.task.instruction,
+        source=request.task.source,
+        kinds=tuple(_kind(kind) for kind in request.task.kinds),
+    )
+
+
+def change_of(event: api.TaskEvent) -> TaskChange:
+    return TaskChange(
+        sequence=event.sequence,
+        time=event.time.ToDatetime(tzinfo=UTC),
+        state=TaskState(api.TaskState.Name(event.task_state).removeprefix("TASK_STATE_").lower()),
+        step=step_of(event.step) if event.HasField("step") else None,
+        failure=_failure_of(event.failure) if event.HasField("failure") else None,
+    )
+
+
+def step_of(message: api.Step) -> Step:
+    return Step(
+        step=message.step,
+        service=message.service,
+        state=api.StepState.Name(message.state).removeprefix("STEP_STATE_").lower(),
+        start_time=_moment(message.start_time),
+        end_time=_moment(message.end_time),
+        result=message.result,
+        summary=message.summary,
+        engine=message.engine,
+        model=message.model,
+        failure=_failure_of(message.failure) if message.HasField("failure") else None,
+    )
+
+
+def task_message(task: Task) -> api.Task:
+    return api.Task(
+        name=f"tasks/{task.task_id}",
+        instruction=task.instruction,
+        source=task.source,
+        kinds=[api.TaskKind.Value(f"TASK_KIND_{kind.upper()}") for kind in task.kinds],
+        state=api.TaskState.Value(f"TASK_STATE_{task.state.upper()}"),
+        steps=[_step_message(step) for step in task.steps],
+        failure=failure_message(task.failure),
+        trace_id=task.trace_id,
+        create_time=timestamp(task.created_at),
+        update_time=timestamp(task.updated_at),
+        end_time=timestamp(task.ended_at),
+    )
+
+
+def failure_message(failure: Failure | None) -> api.Failure | None:
+    if failure is None:
+        return None
+    return api.Failure(reason=failure.reason, message=failure.message, remedy=failure.remedy)
+
+
+def kind_values(kinds: tuple[TaskKind, ...]) -> list[api.TaskKind.ValueType]:
+    return [api.TaskKind.Value(f"TASK_KIND_{kind.upper()}") for kind in kinds]
+
+
+def _step_message(step: Step) -> api.Step:
+    return api.Step(
+        step=step.step,
+        service=step.service,
+        state=api.StepState.Value(f"STEP_STATE_{step.state.upper()}"),
+        start_time=timestamp(step.start_time),
+        end_time=timestamp(step.end_time),
+        result=step.result,
+        summary=step.summary,
+        engine=step.engine,
+        model=step.model,
+        failure=failure_message(step.failure),
+    )
+
+
+def _kind(kind: int) -> TaskKind:
+    names = {api.TaskKind.Value(f"TASK_KIND_{name.upper()}"): name for name in TaskKind}
+    if kind not in names:
+        raise InvalidInput("task.kinds", f"{kind} is not a kind.", remedy="Use answer, faq, document or change.")
+    return names[api.TaskKind.Value(api.TaskKind.Name(api.TaskKind.ValueType(kind)))]
+
+
+def _failure_of(message: api.Failure) -> Failure:
+    return Failure(message.reason, message.message, message.remedy)
+
+
+def _moment(message: Timestamp) -> datetime | None:
+    return message.ToDatetime(tzinfo=UTC) if message.seconds or message.nanos else None

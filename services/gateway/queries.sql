@@ -1,0 +1,39 @@
+-- name: insert_task
+INSERT INTO tasks (task_id, request_id, principal, instruction, source, kinds, state, trace_id)
+VALUES (%(task_id)s, %(request_id)s, %(principal)s, %(instruction)s, %(source)s, %(kinds)s, 'queued', %(trace_id)s)
+ON CONFLICT (tenant_id, request_id) DO NOTHING
+RETURNING *
+
+-- name: get_task_of_request
+SELECT * FROM tasks WHERE request_id = %(request_id)s
+
+-- name: get_task
+SELECT * FROM tasks WHERE task_id = %(task_id)s
+
+-- name: lock_task
+SELECT * FROM tasks WHERE task_id = %(task_id)s FOR UPDATE
+
+-- name: list_tasks
+SELECT * FROM tasks
+WHERE (created_at, task_id) < (%(before_time)s, %(before_id)s)
+ORDER BY created_at DESC, task_id DESC
+LIMIT %(limit)s
+
+-- name: update_task
+UPDATE tasks SET state = %(state)s, steps = %(steps)s, failure = %(failure)s, sequence = %(sequence)s,
+  updated_at = %(updated_at)s, ended_at = %(ended_at)s
+WHERE task_id = %(task_id)s
+
+-- name: insert_event
+INSERT INTO task_events (task_id, sequence, trace_id, event)
+VALUES (%(task_id)s, %(sequence)s, %(trace_id)s, %(event)s)
+ON CONFLICT DO NOTHING
+
+-- name: list_events
+SELECT event FROM task_events WHERE task_id = %(task_id)s AND sequence > %(after)s ORDER BY sequence
+
+-- name: list_events_of_trace
+SELECT event FROM task_events WHERE trace_id = %(trace_id)s ORDER BY received_at, task_id, sequence
+
+-- name: authenticate
+SELECT tenancy.authenticate(%(key)s) AS grant

@@ -1,0 +1,17 @@
+"""Settings of the gateway."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from morningai.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    orchestrator_address: str
+    docs_address: str
+    faqgen_address: str
+    codegen_address: str
+    tenancy_address: str
+    key_cache_seconds: float = Field(default=5.0, ge=0, description="how long a revoked key may still be accepted")
+    default_deadline_seconds: float = Field(default=60.0, gt=0, description="for forwarded calls without a deadline")

@@ -1,0 +1,114 @@
+"""What the orchestrator does with each message; every handler is one transaction of one task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from uuid import UUID
+
+from google.protobuf.message import Message
+
+from morningai.api.events.v1 import events_pb2 as events
+from morningai.api.tasks.v1 import tasks_pb2 as api
+from morningai.bus import outbox
+from morningai.bus.broker import Handlers
+from morningai.bus.envelope import Envelope
+from morningai.bus.handling import Short
+from morningai.db.session import Session
+from morningai.errors import Poison
+from services.orchestrator import repository, task_events, workflow
+from services.orchestrator.domain import Step, StepName, StepResult, StepState, Task, TaskState
+from services.orchestrator.nodes import TaskContext, emit_timer
+from services.orchestrator.replies import result_of
+from services.orchestrator.settings import Settings
+
+REPLIES: tuple[type[Message], ...] = (
+    events.SourceIndexed,
+    events.AnswerGenerated,
+    events.FaqGenerated,
+    events.DocumentGenerated,
+    events.DocumentPublished,
+    events.ChangeGenerated,
+    events.StepFailed,
+)
+KINDS: Mapping[int, StepName] = {
+    api.TASK_KIND_ANSWER: StepName.ANSWER,
+    api.TASK_KIND_FAQ: StepName.FAQ,
+    api.TASK_KIND_DOCUMENT: StepName.DOCUMENT,
+    api.TASK_KIND_CHANGE: StepName.CHANGE,
+}
+
+
+def make_handlers(settings: Settings) -> Handlers:
+    return {
+        events.TaskRequested: Short(partial(on_task_requested, settings)),
+        events.StepTimedOut: Short(partial(on_step_timed_out, settings)),
+        **{reply: Short(partial(on_reply, settings)) for reply in REPLIES},
+    }
+
+
+async def on_task_requested(settings: Settings, session: Session, envelope: Envelope, message: Message) -> None:
+    assert isinstance(message, events.TaskRequested)
+    task = Task(
+        task_id=envelope.task_id,
+        instruction=message.instruction,
+        source=message.source,
+        kinds=tuple(KINDS[kind] for kind in message.kinds),
+        state=TaskState.RUNNING,
+        graph_version=workflow.NEWEST_GRAPH,
+    )
+    await repository.insert_task(session, task)
+    await task_events.emit_started(session, task)
+    await workflow.start(TaskContext(session, task, settings))
+
+
+async def on_reply(settings: Settings, session: Session, envelope: Envelope, message: Message) -> None:
+    if envelope.causation_id is None:
+        raise Poison(f"{envelope.type.short_name} {envelope.id} does not name the command it answers.")
+    found = await repository.lock_task_and_get_step(session, envelope.causation_id)
+    if found is None:
+        raise Poison(f"{envelope.type.short_name} {envelope.id} answers a command that was never sent.")
+    task, step, _ = found
+    await _end_step(TaskContext(session, task, settings), step, result_of(message))
+
+
+async def on_step_timed_out(settings: Settings, session: Session, envelope: Envelope, message: Message) -> None:
+    """Send an unanswered command again; fail the step after its deadline."""
+    assert isinstance(message, events.StepTimedOut)
+    command_id = UUID(message.command_id)
+    found = await repository.lock_task_and_get_step(session, command_id)
+    if found is None:
+        raise Poison(f"StepTimedOut {envelope.id} names a command that was never sent.")
+    task, step, now = found
+    if step.state != StepState.RUNNING or task.state != TaskState.RUNNING:
+        return
+    if now >= step.deadline:
+        await outbox.emit(session, events.CancelWork(), task_id=task.task_id, to=step.service)
+        await _end_step(TaskContext(session, task, settings), step, _timed_out(step))
+        return
+    await outbox.send_again(session, command_id)
+    timer_id = await emit_timer(session, task, command_id=message.command_id, delay_seconds=settings.resend_seconds)
+    await repository.set_timer(session, task.task_id, step.step, timer_id)
+
+
+async def _end_step(context: TaskContext, step: Step, result: StepResult) -> None:
+    session, task = context.session, context.task
+    if task.state != TaskState.RUNNING:
+        return
+    ended = await repository.end_step(session, task.task_id, step.step, state=StepState(result["state"]), result=result)
+    if ended is None:
+        return
+    await outbox.withdraw(session, step.timer_id)
+    await task_events.emit_step(session, task, ended)
+    wave = [other for other in await repository.list_steps(session, task.task_id) if other.wave == step.wave]
+    if all(other.state != StepState.RUNNING for other in wave):
+        await workflow.resume(context, {other.step.value: other.result for other in wave})
+
+
+def _timed_out(step: Step) -> StepResult:
+    return StepResult(
+        state=StepState.FAILED,
+        reason="step_timed_out",
+        message=f"{step.service} did not answer before the step's deadline.",
+        remedy="Look at the service's log, then create the task again.",
+    )

@@ -1,0 +1,122 @@
+"""The nodes of the task graph: each dispatches commands, waits, or ends the task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypedDict, cast
+from uuid import UUID
+
+from google.protobuf.message import Message
+from langgraph.runtime import Runtime
+from langgraph.types import interrupt
+
+from morningai.api.events.v1 import events_pb2 as events
+from morningai.bus import outbox
+from morningai.db.session import Session
+from services.orchestrator import repository, task_events
+from services.orchestrator.domain import SERVICE_OF, StepName, StepResult, StepState, Task, decide_end
+from services.orchestrator.settings import Settings
+
+FAQ_ITEMS = 8
+
+
+class TaskGraphState(TypedDict):
+    """What a checkpoint holds: plain data, artifacts by reference."""
+
+    results: dict[str, StepResult]
+
+
+@dataclass(frozen=True)
+class TaskContext:
+    """What a run is given and no checkpoint keeps."""
+
+    session: Session
+    task: Task
+    settings: Settings
+
+
+async def dispatch_index(state: TaskGraphState, runtime: Runtime[TaskContext]) -> None:
+    await _dispatch(runtime.context, StepName.INDEX, events.IndexSource(source=runtime.context.task.source))
+
+
+def await_index(state: TaskGraphState) -> TaskGraphState:
+    return _with(state, interrupt("index"))
+
+
+def after_index(state: TaskGraphState) -> str:
+    succeeded = state["results"][StepName.INDEX].get("state") == StepState.SUCCEEDED
+    return "dispatch_generators" if succeeded else "finish"
+
+
+async def dispatch_generators(state: TaskGraphState, runtime: Runtime[TaskContext]) -> None:
+    task = runtime.context.task
+    snapshot = events.Snapshot(**state["results"][StepName.INDEX]["snapshot"])
+    commands: dict[str, Message] = {
+        StepName.ANSWER: events.GenerateAnswer(instruction=task.instruction, snapshot=snapshot),
+        StepName.FAQ: events.GenerateFaq(instruction=task.instruction, snapshot=snapshot, item_count=FAQ_ITEMS),
+        StepName.DOCUMENT: events.GenerateDocument(instruction=task.instruction, snapshot=snapshot),
+        StepName.CHANGE: events.GenerateChange(instruction=task.instruction, snapshot=snapshot),
+    }
+    for kind in task.kinds:
+        await _dispatch(runtime.context, StepName(kind), commands[kind])
+
+
+def await_generators(state: TaskGraphState) -> TaskGraphState:
+    return _with(state, interrupt("generators"))
+
+
+def review(state: TaskGraphState) -> str:
+    """Publishing inside MorningAI needs no approval by default; nothing is pushed outside."""
+    document = state["results"].get(StepName.DOCUMENT, {})
+    return "dispatch_publish" if document.get("state") == StepState.SUCCEEDED else "finish"
+
+
+async def dispatch_publish(state: TaskGraphState, runtime: Runtime[TaskContext]) -> None:
+    document = state["results"][StepName.DOCUMENT]
+    command = events.PublishDocument(
+        document=document["result"], version=document["version"], content_hash=document["content_hash"]
+    )
+    await _dispatch(runtime.context, StepName.PUBLISH, command)
+
+
+def await_publish(state: TaskGraphState) -> TaskGraphState:
+    return _with(state, interrupt("publish"))
+
+
+async def finish(state: TaskGraphState, runtime: Runtime[TaskContext]) -> None:
+    context = runtime.context
+    end = decide_end(state["results"], context.task.kinds)
+    await repository.end_task(context.session, context.task.task_id, end.state)
+    await task_events.emit_end(context.session, context.task, end)
+
+
+def _with(state: TaskGraphState, replies: object) -> TaskGraphState:
+    return {"results": {**state["results"], **cast(dict[str, StepResult], replies)}}
+
+
+async def _dispatch(context: TaskContext, name: StepName, command: Message) -> None:
+    session, task, settings = context.session, context.task, context.settings
+    service = SERVICE_OF[name]
+    command_id = await outbox.emit(session, command, task_id=task.task_id, to=service)
+    timer_id = await emit_timer(session, task, command_id=str(command_id), delay_seconds=settings.resend_seconds)
+    step = await repository.insert_step(
+        session,
+        task.task_id,
+        name,
+        wave=name if name in (StepName.INDEX, StepName.PUBLISH) else "generators",
+        service=service,
+        command_id=command_id,
+        timer_id=timer_id,
+        deadline_seconds=settings.step_deadline_seconds,
+    )
+    await task_events.emit_step(session, task, step)
+
+
+async def emit_timer(session: Session, task: Task, *, command_id: str, delay_seconds: float) -> UUID:
+    return await outbox.emit(
+        session,
+        events.StepTimedOut(command_id=command_id),
+        task_id=task.task_id,
+        to="orchestrator",
+        delay_seconds=delay_seconds,
+    )

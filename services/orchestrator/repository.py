@@ -1,0 +1,121 @@
+"""The orchestrator's rows."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import cast
+from uuid import UUID
+
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
+
+from morningai.db.queries import load_queries
+from morningai.db.session import Session
+from services.orchestrator.domain import Step, StepName, StepResult, StepState, Task, TaskState
+
+QUERIES = load_queries(__file__)
+
+
+async def insert_task(session: Session, task: Task) -> None:
+    await session.execute(
+        QUERIES["insert_task"],
+        {
+            "task_id": task.task_id,
+            "instruction": task.instruction,
+            "source": task.source,
+            "kinds": list(task.kinds),
+            "graph_version": task.graph_version,
+        },
+    )
+
+
+async def lock_task(session: Session, task_id: UUID) -> Task | None:
+    """One writer per task: the row stays locked until the transaction ends."""
+    row = await session.row(QUERIES["lock_task"], {"task_id": task_id})
+    if row is None:
+        return None
+    return Task(
+        task_id=row["task_id"],
+        instruction=row["instruction"],
+        source=row["source"],
+        kinds=tuple(row["kinds"]),
+        state=TaskState(row["state"]),
+        graph_version=row["graph_version"],
+    )
+
+
+async def next_sequence(session: Session, task_id: UUID) -> tuple[int, datetime]:
+    row = await session.row(QUERIES["next_sequence"], {"task_id": task_id})
+    assert row is not None
+    return row["sequence"], row["time"]
+
+
+async def end_task(session: Session, task_id: UUID, state: TaskState) -> None:
+    await session.execute(QUERIES["end_task"], {"task_id": task_id, "state": state})
+
+
+async def insert_step(
+    session: Session,
+    task_id: UUID,
+    step: StepName,
+    *,
+    wave: str,
+    service: str,
+    command_id: UUID,
+    timer_id: UUID,
+    deadline_seconds: float,
+) -> Step:
+    row = await session.row(
+        QUERIES["insert_step"],
+        {
+            "task_id": task_id,
+            "step": step,
+            "wave": wave,
+            "service": service,
+            "command_id": command_id,
+            "timer_id": timer_id,
+            "deadline_seconds": deadline_seconds,
+        },
+    )
+    assert row is not None
+    return _step(row)
+
+
+async def lock_task_and_get_step(session: Session, command_id: UUID) -> tuple[Task, Step, datetime] | None:
+    """The step that waits for a command's reply, with its task locked, and the database's time."""
+    found = await session.row(QUERIES["find_task_of_command"], {"command_id": command_id})
+    task = await lock_task(session, found["task_id"]) if found else None
+    row = await session.row(QUERIES["get_step_of_command"], {"command_id": command_id})
+    return (task, _step(row), row["now"]) if task and row else None
+
+
+async def end_step(
+    session: Session, task_id: UUID, step: StepName, *, state: StepState, result: StepResult
+) -> Step | None:
+    """None when the step had ended already."""
+    parameters: dict[str, object] = {"task_id": task_id, "step": step, "state": state, "result": Jsonb(result)}
+    row = await session.row(QUERIES["end_step"], parameters)
+    return _step(row) if row else None
+
+
+async def set_timer(session: Session, task_id: UUID, step: StepName, timer_id: UUID) -> None:
+    await session.execute(QUERIES["set_timer"], {"task_id": task_id, "step": step, "timer_id": timer_id})
+
+
+async def list_steps(session: Session, task_id: UUID) -> list[Step]:
+    return [_step(row) for row in await session.rows(QUERIES["list_steps"], {"task_id": task_id})]
+
+
+def _step(row: DictRow) -> Step:
+    return Step(
+        step=StepName(row["step"]),
+        wave=row["wave"],
+        service=row["service"],
+        state=StepState(row["state"]),
+        command_id=row["command_id"],
+        timer_id=row["timer_id"],
+        started_at=row["started_at"],
+        deadline=row["deadline"],
+        ended_at=row["ended_at"],
+        result=cast(StepResult, row["result"]),
+    )

@@ -1,0 +1,65 @@
+"""The graph of a task, version by version: index, fan out, review, publish, end.
+
+A dispatch node writes commands; the node after it interrupts first thing and gets all replies in one resume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Command
+
+from services.orchestrator import nodes
+from services.orchestrator.checkpoints import make_saver
+from services.orchestrator.domain import StepResult, Task
+from services.orchestrator.nodes import TaskContext, TaskGraphState
+
+Graph: TypeAlias = CompiledStateGraph[TaskGraphState, TaskContext, TaskGraphState, TaskGraphState]
+
+
+def make_graph_1(saver: BaseCheckpointSaver[str]) -> Graph:
+    graph = StateGraph(TaskGraphState, context_schema=TaskContext)
+    graph.add_node("dispatch_index", nodes.dispatch_index)
+    graph.add_node("await_index", nodes.await_index)
+    graph.add_node("dispatch_generators", nodes.dispatch_generators)
+    graph.add_node("await_generators", nodes.await_generators)
+    graph.add_node("dispatch_publish", nodes.dispatch_publish)
+    graph.add_node("await_publish", nodes.await_publish)
+    graph.add_node("finish", nodes.finish)
+    graph.add_edge(START, "dispatch_index")
+    graph.add_edge("dispatch_index", "await_index")
+    graph.add_conditional_edges("await_index", nodes.after_index, ["dispatch_generators", "finish"])
+    graph.add_edge("dispatch_generators", "await_generators")
+    graph.add_conditional_edges("await_generators", nodes.review, ["dispatch_publish", "finish"])
+    graph.add_edge("dispatch_publish", "await_publish")
+    graph.add_edge("await_publish", "finish")
+    graph.add_edge("finish", END)
+    return graph.compile(checkpointer=saver)
+
+
+GRAPHS: dict[int, Callable[[BaseCheckpointSaver[str]], Graph]] = {1: make_graph_1}
+NEWEST_GRAPH = max(GRAPHS)
+
+
+async def start(context: TaskContext) -> None:
+    """Run a new task up to its first interrupt, inside the session's transaction."""
+    await _invoke(context, TaskGraphState(results={}))
+
+
+async def resume(context: TaskContext, results: dict[str, StepResult]) -> None:
+    """Go on after an interrupt with the results of the wave."""
+    await _invoke(context, Command(resume=results))
+
+
+async def _invoke(context: TaskContext, value: TaskGraphState | Command[str]) -> None:
+    graph = GRAPHS[context.task.graph_version](make_saver(context.session))
+    await graph.ainvoke(value, _config(context.task), context=context, durability="exit")
+
+
+def _config(task: Task) -> RunnableConfig:
+    return {"configurable": {"thread_id": str(task.task_id)}}

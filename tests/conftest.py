@@ -1,0 +1,250 @@
+"""Real PostgreSQL and real NATS for tests: embedded, or through testcontainers with MORNINGAI_TEST_SERVERS=containers.
+
+A template database is migrated once; each test gets its clone, and a NATS server of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+import pytest_asyncio
+from google.protobuf.message import Message
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from morningai.bus import broker
+from morningai.bus.broker import Handlers
+from morningai.bus.permissions import nats_authorization
+from morningai.bus.relay import Relay
+from morningai.db.migrate import SERVICES, ensure_operator_key, migrate
+from morningai.db.session import Database
+from morningai.embedded.nats import EmbeddedNats
+from morningai.embedded.postgres import EmbeddedPostgres, wait_until_ready
+from morningai.service import RelayHolder
+from morningai.settings import ServiceSettings
+
+PASSWORD = "test-only"
+TEMPLATE = "morningai_template"
+OPERATOR_KEY = "op_test.operator-secret"
+PASSWORDS = {f"{service}_{kind}": PASSWORD for service in SERVICES for kind in ("app", "relay")}
+AUTHORIZATION = nats_authorization(dict.fromkeys(SERVICES, PASSWORD))
+CONTAINERS = os.environ.get("MORNINGAI_TEST_SERVERS") == "containers"
+
+
+class PostgresServer(Protocol):
+    def admin_dsn(self, database: str = "postgres") -> str: ...
+
+
+@dataclass(frozen=True)
+class ContainerPostgres:
+    host: str
+    port: int
+
+    def admin_dsn(self, database: str = "postgres") -> str:
+        return f"postgresql://postgres:{PASSWORD}@{self.host}:{self.port}/{database}"
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PostgresServer]:
+    """A server whose template database holds the current schema."""
+    if CONTAINERS:
+        with _postgres_container() as server:
+            _make_template(server)
+            yield server
+        return
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
+    await server.start()
+    await wait_until_ready(server)
+    await asyncio.to_thread(_make_template, server)
+    yield server
+    await server.stop()
+
+
+def _make_template(server: PostgresServer) -> None:
+    with psycopg.connect(server.admin_dsn(), autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
+    migrate(server.admin_dsn(TEMPLATE), PASSWORDS)
+    ensure_operator_key(server.admin_dsn(TEMPLATE), OPERATOR_KEY)
+
+
+@dataclass(frozen=True)
+class TestDatabase:
+    """One test's clone of the template."""
+
+    __test__ = False
+
+    server: PostgresServer
+    name: str
+
+    @property
+    def admin_dsn(self) -> str:
+        return self.server.admin_dsn(self.name)
+
+    def dsn(self, login: str) -> str:
+        return make_conninfo(self.admin_dsn, user=login, password=PASSWORD)
+
+    def rows(self, query: str, *parameters: object) -> list[tuple[object, ...]]:
+        """As the superuser, whom no policy holds: for looking at what a test left behind."""
+        with psycopg.connect(self.admin_dsn, autocommit=True) as connection:
+            return connection.execute(query, parameters).fetchall()  # type: ignore[arg-type]
+
+    def create_tenant(self, slug: str) -> TestTenant:
+        """A tenant with one key, made as an operator would."""
+        with psycopg.connect(self.dsn("tenancy_app")) as connection:
+            grant = _one(connection, "SELECT tenancy.authenticate(%s)", OPERATOR_KEY)
+            connection.execute("SELECT kernel.open_session(%s)", (grant,))
+            key_id = f"mk_{uuid4().hex[:16]}"
+            scopes = [
+                *("tasks.read", "tasks.write", "sources.read", "sources.write", "documents.read"),
+                *("answers.read", "faqs.read", "changes.read", "tenants.read"),
+            ]
+            tenant_id = _one(
+                connection, "SELECT tenancy.create_tenant(%s, %s, %s, %s, %s)", slug, slug, key_id, "secret", scopes
+            )
+        return TestTenant(self, UUID(str(tenant_id)), f"{key_id}.secret")
+
+
+@dataclass(frozen=True)
+class TestTenant:
+    __test__ = False
+
+    database: TestDatabase
+    tenant_id: UUID
+    api_key: str
+
+    def grant(self) -> str:
+        with psycopg.connect(self.database.dsn("gateway_app")) as connection:
+            return str(_one(connection, "SELECT tenancy.authenticate(%s)", self.api_key))
+
+
+def _one(connection: psycopg.Connection[tuple[object, ...]], query: str, *parameters: object) -> object:
+    row = connection.execute(query, parameters).fetchone()  # type: ignore[arg-type]
+    assert row is not None
+    return row[0]
+
+
+@pytest.fixture
+def database(postgres_server: PostgresServer) -> Iterator[TestDatabase]:
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(postgres_server.admin_dsn(), autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(TEMPLATE)))
+        yield TestDatabase(postgres_server, name)
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def tenant(database: TestDatabase) -> TestTenant:
+    return database.create_tenant("acme")
+
+
+@pytest_asyncio.fixture
+async def nats_url(tmp_path: Path) -> AsyncIterator[str]:
+    """A NATS server whose users and permissions are the catalogue's."""
+    if CONTAINERS:
+        with _nats_container(tmp_path) as url:
+            yield url
+        return
+    server = EmbeddedNats(tmp_path / "nats", None, AUTHORIZATION)
+    await server.start()
+    while not await server.healthy():
+        await asyncio.sleep(0.02)
+    yield server.url
+    await server.stop()
+
+
+@dataclass
+class RunningService:
+    """The bus side of a service, in the test's process: handlers, relay, database."""
+
+    settings: ServiceSettings
+    database: Database
+    relay: Relay
+    bus: broker.Bus
+    closing: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+
+StartService = Callable[..., "asyncio.Future[RunningService]"]
+
+
+@pytest_asyncio.fixture
+async def start_service(database: TestDatabase, nats_url: str, tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
+    """`await start_service("docs", handlers, ack_wait_seconds=1)`; everything started stops with the test."""
+    async with AsyncExitStack() as stack:
+
+        async def start(service: str, handlers: Handlers, **settings: object) -> RunningService:
+            values = {
+                "database_dsn": database.dsn(f"{service}_app"),
+                "relay_dsn": database.dsn(f"{service}_relay"),
+                "nats_url": nats_url,
+                "nats_user": service,
+                "nats_password": PASSWORD,
+                "grpc_address": f"unix:{tmp_path}/{service}.sock",
+                "work_dir": tmp_path / "work",
+                "retry_delay_seconds": 0.1,
+                **settings,
+            }
+            return await stack.enter_async_context(_running(service, ServiceSettings(**values), handlers))  # type: ignore[arg-type]
+
+        yield start
+
+
+@asynccontextmanager
+async def _running(service: str, settings: ServiceSettings, handlers: Handlers) -> AsyncIterator[RunningService]:
+    holder = RelayHolder()
+    database = Database(settings.database_dsn, wake_relay=holder.wake)
+    await database.open()
+    nats, jetstream = await broker.connect(service, settings)
+    bus = await broker.subscribe(service, nats, jetstream, database=database, handlers=handlers, settings=settings)
+    relay = holder.relay = Relay(service, settings.relay_dsn, jetstream)
+    relaying = asyncio.create_task(relay.run())
+    await bus.start()
+    yield RunningService(settings, database, relay, bus)
+    await bus.stop()
+    relaying.cancel()
+    await asyncio.gather(relaying, return_exceptions=True)
+    await database.close()
+
+
+async def eventually(check: Callable[[], object], *, seconds: float = 10.0) -> None:
+    """Wait until `check` is true; the last try's assertion or value is the failure."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not check():
+        assert asyncio.get_running_loop().time() < deadline, "did not happen in time"
+        await asyncio.sleep(0.05)
+
+
+@pytest.fixture(name="eventually")
+def _eventually() -> Callable[..., object]:
+    return eventually
+
+
+@pytest.fixture
+def outgoing(database: TestDatabase) -> Callable[[str], list[str]]:
+    """The short names of the messages in a service's outbox, oldest first."""
+
+    def names(service: str) -> list[str]:
+        rows = database.rows(f"SELECT type FROM {service}.outbox ORDER BY id")
+        return [str(row[0]).rpartition(".")[2] for row in rows]
+
+    return names
+
+
+def message_name(message: type[Message]) -> str:
+    return str(message.DESCRIPTOR.name)
+
+
+def _postgres_container():  # type: ignore[no-untyped-def]
+    raise NotImplementedError
+
+
+def _nats_container(folder: Path):  # type: ignore[no-untyped-def]
+    raise NotImplementedError
