@@ -28,7 +28,7 @@ from morningai.bus.relay import Relay
 from morningai.db.migrate import SERVICES, ensure_operator_key, migrate
 from morningai.db.session import Database
 from morningai.embedded.nats import EmbeddedNats
-from morningai.embedded.postgres import EmbeddedPostgres, wait_until_ready
+from morningai.embedded.postgres import EmbeddedPostgres
 from morningai.service import RelayHolder
 from morningai.settings import ServiceSettings
 
@@ -63,7 +63,8 @@ async def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
         return
     server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
     await server.start()
-    await wait_until_ready(server)
+    while not await server.healthy():
+        await asyncio.sleep(0.02)
     await asyncio.to_thread(_make_template, server)
     yield server
     await server.stop()
