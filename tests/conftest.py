@@ -98,6 +98,10 @@ class TestDatabase:
         with psycopg.connect(self.admin_dsn, autocommit=True) as connection:
             return connection.execute(query, parameters).fetchall()  # type: ignore[arg-type]
 
+    def execute(self, statement: str) -> None:
+        with psycopg.connect(self.admin_dsn, autocommit=True) as connection:
+            connection.execute(statement)  # type: ignore[arg-type]
+
     def create_tenant(self, slug: str) -> TestTenant:
         """A tenant with one key, made as an operator would."""
         with psycopg.connect(self.dsn("tenancy_app")) as connection:
