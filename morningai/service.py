@@ -40,6 +40,7 @@ class Service:
     relay_holder: RelayHolder
     handlers: Handlers
     rpc: RpcServer
+    starting: Sequence[Callable[[], Coroutine[None, None, None]]] = field(default_factory=tuple)
     background: Sequence[Callable[[], Coroutine[None, None, None]]] = field(default_factory=tuple)
     closing: Sequence[Callable[[], Coroutine[None, None, None]]] = field(default_factory=tuple)
 
@@ -77,6 +78,8 @@ async def serve(make: Callable[[], Service]) -> None:
     service = make()
     await service.database.open()
     await _audit(service)
+    for check in service.starting:
+        await check()
     bus, relay = await _connect(service)
     tasks = [asyncio.create_task(relay.run(), name="relay")]
     tasks += [asyncio.create_task(background()) for background in service.background]

@@ -76,7 +76,6 @@ def _run_dbmate(admin_dsn: str, folder: Path, *, schema: str, role: str | None) 
         "--migrations-table",
         f"{schema}.schema_migrations",
         "--no-dump-schema",
-        "--wait",
         "migrate",
     ]
     environment = {**os.environ, "DATABASE_URL": _url(admin_dsn, schema=schema, role=role)}

@@ -1,7 +1,7 @@
 """The words of grounded work: passages and facts that were read, evidence quoted from them, claims that rest on it.
 
-Invariant: text and quotes are verbatim; `Passage.text` is the lines start_line..end_line (1-based, inclusive) joined by a
-newline, and `Evidence.quote` is a substring of such a join.
+Invariant: text and quotes are verbatim; `Passage.text` is the lines start_line..end_line (1-based, inclusive) joined by
+a newline, and `Evidence.quote` is a substring of such a join.
 """
 
 from __future__ import annotations
@@ -9,7 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-FactKind = Literal["service", "module", "rpc_service", "table", "route", "compose_service", "import", "heading"]
+FactKind = Literal[
+    "service",
+    "module",
+    "rpc_service",
+    "table",
+    "route",
+    "compose_service",
+    "import",
+    "heading",
+    "dependency",
+    "command",
+]
 ClaimOrigin = Literal["model", "extracted"]
 
 
@@ -55,16 +66,17 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One readable sentence and the evidence it rests on."""
+    """One readable sentence and the evidence it rests on; `topic` is the section a document puts it in, or empty."""
 
     text: str
     evidence: tuple[Evidence, ...]
     origin: ClaimOrigin
+    topic: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the sources say; with `found` false there are no claims, and `searched` says what was looked for and where."""
+    """What the sources say; with `found` false there are no claims, and `searched` says what was looked for."""
 
     found: bool
     claims: tuple[Claim, ...]

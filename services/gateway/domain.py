@@ -11,7 +11,7 @@ from uuid import UUID
 from morningai.errors import InvalidInput
 
 LONGEST_INSTRUCTION = 4000
-SOURCE_NAME = re.compile(r"^sources/[a-z][a-z0-9-]{1,38}[a-z0-9]$")
+SOURCE_NAME = re.compile(r"^sources/[a-z0-9][a-z0-9-]{1,38}[a-z0-9]$")
 
 
 class TaskState(StrEnum):

@@ -1,0 +1,160 @@
+"""Where questions come from: parts, commands, sections, tables and RPCs, and documented public definitions."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from morningai.evidence.forms import DANGLING
+from morningai.evidence.headings import heading_question
+from morningai.evidence.model import Claim, Fact, Passage
+from morningai.evidence.parts import Part
+from morningai.evidence.paths import is_prose, is_settings, path_prior
+from morningai.evidence.ranking import split
+from morningai.evidence.statements import Statement, claim, sentence
+from morningai.evidence.structure import is_declared_only, part_claims, project_name
+
+_TARGETS = {
+    "test": "How do I run the tests?",
+    "tests": "How do I run the tests?",
+    "check": "How do I check the code?",
+    "lint": "How do I check the code?",
+    "build": "How do I build it?",
+    "run": "How do I start it?",
+    "start": "How do I start it?",
+    "serve": "How do I start it?",
+    "up": "How do I start it?",
+    "dev": "How do I start it?",
+    "install": "How do I install it?",
+    "setup": "How do I set it up?",
+    "demo": "How do I see a demonstration?",
+    "docs": "How do I build the documentation?",
+    "format": "How do I format the code?",
+}
+_QUIET = re.compile(
+    r"(?:^|/)(?:tests?|changelog|changes|history|license|code_of_conduct|todo)(?:[./_-]|$)", re.IGNORECASE
+)
+_PART_WEIGHTS = {"Services": 1.0, "Infrastructure": 0.85, "RPC services": 0.75, "Tables": 0.7}
+_MOST_READ = 1200
+_MOST_SECTION_CLAIMS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A question with its claims before the choice; a higher score is a better item."""
+
+    kind: str
+    question: str
+    claims: tuple[Claim, ...]
+    score: float
+
+    @property
+    def path(self) -> str:
+        return self.claims[0].evidence[0].path
+
+
+def find_drafts(passages: Sequence[Passage], facts: Sequence[Fact]) -> list[Draft]:
+    name = project_name(passages, facts)
+    read = [passage for passage in passages if not _QUIET.search(passage.path)][:_MOST_READ]
+    mentions = Counter(
+        word for passage in read if is_prose(passage.path) for word in re.findall(r"\w{4,}", passage.text)
+    )
+    drafts = [*_from_parts(passages, facts)]
+    for passage in read:
+        if is_settings(passage.path):
+            drafts.extend(_from_targets(passage))
+        elif is_prose(passage.path):
+            drafts.extend(_from_section(passage, name))
+        else:
+            drafts.extend(_from_definition(passage, mentions))
+    return drafts
+
+
+def _from_parts(passages: Sequence[Passage], facts: Sequence[Fact]) -> Iterator[Draft]:
+    for part, made in part_claims(("Services", "Infrastructure", "RPC services", "Tables"), passages, facts):
+        if is_declared_only(made) and part.topic != "Tables":
+            continue
+        if part.topic == "Infrastructure" and not part.mention().search(made.evidence[0].quote):
+            continue
+        weight = 0.5 if is_declared_only(made) else 1.0
+        yield Draft(part.topic, _part_question(part), (made,), weight * _PART_WEIGHTS[part.topic])
+
+
+def _part_question(part: Part) -> str:
+    match part.topic:
+        case "Services":
+            return f"What does the `{part.name}` service do?"
+        case "Infrastructure":
+            return f"What is {part.name} used for?"
+        case "Tables":
+            return f"What is the table `{part.name}` for?"
+        case _:
+            return f"What is `{part.name}` for?"
+
+
+def _from_targets(passage: Passage) -> Iterator[Draft]:
+    for statement in split(passage):
+        if statement.kind != "command" or "/" in passage.path:
+            continue
+        question = _TARGETS.get(statement.subject, "")
+        text = f"Run `make {statement.subject}`: {sentence(statement.text)}"
+        if not question and statement.text.startswith("it runs"):
+            continue
+        made = Claim(text, (statement.evidence,), "extracted")
+        yield Draft(
+            "command", question or f"What does `make {statement.subject}` do?", (made,), 0.95 if question else 0.6
+        )
+
+
+def _from_section(passage: Passage, name: str) -> Iterator[Draft]:
+    statements = list(split(passage))
+    for heading in dict.fromkeys(statement.heading for statement in statements if statement.heading):
+        inside = [statement for statement in statements if statement.heading == heading]
+        question, natural = heading_question(heading, passage.text, name)
+        chosen = _section_answer(inside, wants_command=question.startswith("How do I"))
+        if question and chosen:
+            score = natural * (0.9 if chosen[0].kind == "sentence" else 0.8) * _document_weight(passage.path)
+            yield Draft("section", question, tuple(claim(statement) for statement in chosen), score)
+
+
+def _section_answer(statements: Sequence[Statement], *, wants_command: bool) -> list[Statement]:
+    """The first sentences that can stand alone; for a "how" question the first command leads."""
+    readable = [
+        statement
+        for statement in statements
+        if statement.kind in {"sentence", "item", "row"} and len(statement.text) >= 30 and _stands_alone(statement.text)
+    ]
+    commands = [statement for statement in statements if statement.kind == "command"][:1]
+    opening = [statement for statement in readable if statement.kind == "sentence"] or readable
+    if wants_command and commands:
+        return [*commands, *opening[:1]]
+    return opening[:_MOST_SECTION_CLAIMS]
+
+
+def _stands_alone(text: str) -> bool:
+    return not DANGLING.match(text) and not text.endswith((":", "?")) and len(text) <= 320
+
+
+def _document_weight(path: str) -> float:
+    depth = len(PurePosixPath(path).parts)
+    return path_prior(path) * (1.0 if depth == 1 else 0.9 if depth == 2 else 0.75)
+
+
+def _from_definition(passage: Passage, mentions: Counter[str]) -> Iterator[Draft]:
+    for statement in split(passage):
+        if statement.kind != "definition" or len(statement.text) < 25 or not _stands_alone(statement.text):
+            continue
+        name = statement.subject.rsplit(".", 1)[-1]
+        if name.startswith("_") or statement.subject.count(".") > 1:
+            continue
+        known = 0.45 + 0.06 * min(mentions[name], 5) if name == statement.subject else 0.35
+        score = known * path_prior(passage.path)
+        yield Draft("definition", _definition_question(statement.subject), (claim(statement),), score)
+
+
+def _definition_question(subject: str) -> str:
+    name = subject.rsplit(".", 1)[-1]
+    return f"What is `{subject}`?" if name[:1].isupper() else f"What does `{subject}` do?"

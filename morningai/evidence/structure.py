@@ -1,0 +1,208 @@
+"""Structure questions answered from facts: every named part becomes a claim with the best quote that defines it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+
+from morningai.evidence.definition_finder import SEPARATOR, DefinitionFinder
+from morningai.evidence.model import Claim, Evidence, Fact, Passage
+from morningai.evidence.parts import Part, Topic, fact_evidence, find_parts, module_name
+from morningai.evidence.paths import is_prominent
+from morningai.evidence.ranking import split
+from morningai.evidence.statements import Statement, readable, sentence, without_markup
+from morningai.evidence.words import content_stems, stem, stemmed, stems
+
+_WHOLE = stemmed(
+    """
+    architecture structure structured component components overview layout organized organised organization
+    design designed building blocks block picture parts part built consist consists composed made up big
+    """
+)
+_NAMED: dict[str, Topic] = {
+    stem("services"): "Services", stem("microservices"): "Services", stem("infrastructure"): "Infrastructure",
+    stem("modules"): "Packages", stem("packages"): "Packages", stem("tables"): "Tables", stem("routes"): "Routes",
+    stem("endpoints"): "Routes", stem("rpc"): "RPC services", stem("rpcs"): "RPC services",
+}  # fmt: skip
+_GENERIC = stemmed(
+    """
+    system systems project repository repo code codebase source application app program software platform whole
+    entire overall available list name names different main high level various library framework product top
+    database sql http kind kinds type public internal grpc contain contains include work works do does use used
+    using major key important folder folders directory directories summary summarize general purpose basic
+    technical
+    """
+)  # fmt: skip
+_ALL: tuple[Topic, ...] = ("Overview", "Services", "Infrastructure", "Packages")
+_MOST_PER_TOPIC = 30
+_ENOUGH_MODULES = 4
+_DECLARED = ") is declared in `"
+
+
+def structure_focus(question: str, passages: Sequence[Passage], facts: Sequence[Fact]) -> tuple[Topic, ...]:
+    """The kinds of parts that a question asks to be listed; empty when it asks about something in particular."""
+    asked = content_stems(question)
+    names = _project_names(passages, facts)
+    rest = [
+        item
+        for item in asked
+        if item not in _WHOLE and item not in _NAMED and item not in _GENERIC and item not in names
+    ]
+    if rest:
+        return ()
+    if any(item in _WHOLE for item in asked):
+        return _ALL
+    named = tuple(dict.fromkeys(_NAMED[item] for item in asked if item in _NAMED))
+    if named:
+        return tuple(topic for topic in named if topic != "Services" or "RPC services" not in named)
+    return ("Overview",) if _asks_what_it_is(question, asked) else ()
+
+
+def _asks_what_it_is(question: str, asked: Sequence[str]) -> bool:
+    return (
+        bool(re.search(r"\bwhat\b|\babout\b|\bsummar|\bexplain\b|\bdescribe\b", question, re.IGNORECASE))
+        and len(asked) <= 4
+    )
+
+
+def _project_names(passages: Sequence[Passage], facts: Sequence[Fact]) -> frozenset[str]:
+    found: set[str] = set()
+    for passage in passages:
+        name = PurePosixPath(passage.path).name.lower()
+        if "/" in passage.path:
+            continue
+        if name.startswith("readme") and passage.start_line == 1:
+            title = next((line for line in passage.text.split("\n") if line.strip("# =")), "")
+            found.update(stems(re.split(r"[:–—]| - ", title)[0]))
+        if name in {"pyproject.toml", "package.json", "cargo.toml", "setup.cfg"}:
+            found.update(
+                item
+                for match in re.findall(r"(?m)^\s*\"?name\"?\s*[:=]\s*\"?([\w.-]+)", passage.text)[:1]
+                for item in stems(match)
+            )
+    tops = {module_name(fact).split(".")[0] for fact in facts if fact.kind == "module"}
+    own = {top for top in tops if len(tops) == 1}
+    return frozenset(found | {stem(top) for top in own}) - {"a", "the", "is"}
+
+
+def project_name(passages: Sequence[Passage], facts: Sequence[Fact]) -> str:
+    """What the README's title calls the project, else its only package, else "the project"."""
+    for passage in passages:
+        if "/" not in passage.path and passage.path.lower().startswith("readme") and passage.start_line <= 3:
+            title = next(
+                (line for line in passage.text.split("\n") if re.search(r"\w{2}", line) and "<" not in line), ""
+            )
+            name = re.split(r"[:–—|]| - ", without_markup(title).strip("# ="))[0].strip()
+            if name and len(name.split()) <= 3:
+                return name
+    tops = {module_name(fact).split(".")[0] for fact in facts if fact.kind == "module"}
+    return tops.pop() if len(tops) == 1 else "the project"
+
+
+def answer_structure(focus: Sequence[Topic], passages: Sequence[Passage], facts: Sequence[Fact]) -> tuple[Claim, ...]:
+    """One claim per named part of the topics in focus, in their order; no quote opens and defines at once."""
+    named = [claim for _, claim in part_claims(focus, passages, facts)]
+    if "Overview" not in focus:
+        return tuple(named)
+    taken = {claim.evidence[0] for claim in named if claim.topic != "Packages"}
+    most = 2 if len(focus) > 1 else 4
+    opening = [claim for claim in overview(passages, most=most + len(taken)) if claim.evidence[0] not in taken][:most]
+    opened = {claim.evidence[0] for claim in opening}
+    return (*opening, *(claim for claim in named if claim.evidence[0] not in opened))
+
+
+def part_claims(
+    focus: Sequence[Topic], passages: Sequence[Passage], facts: Sequence[Fact]
+) -> tuple[tuple[Part, Claim], ...]:
+    """Each named part of the topics in focus with the claim that defines it, in the order of the topics."""
+    finder = DefinitionFinder(passages)
+    parts = _without_whole(find_parts(passages, facts), focus, _project_names(passages, facts))
+    return tuple(pair for topic in focus for pair in _of_topic(topic, parts, finder))
+
+
+def _without_whole(parts: Sequence[Part], focus: Sequence[Topic], names: frozenset[str]) -> list[Part]:
+    """A library's own package is what the overview describes, so it is no part of itself."""
+    if "Overview" not in focus or any(part.topic == "Services" for part in parts):
+        return list(parts)
+    return [part for part in parts if part.topic != "Packages" or stem(part.name) not in names] or list(parts)
+
+
+def _of_topic(topic: Topic, parts: Sequence[Part], finder: DefinitionFinder) -> list[tuple[Part, Claim]]:
+    """Parts that nothing defines are named by their declaration; modules among them only when most are like that."""
+    found = [(part, part_claim(part, finder)) for part in parts if part.topic == topic][:_MOST_PER_TOPIC]
+    made = [(part, claim) for part, claim in found if claim]
+    defined = [(part, claim) for part, claim in made if "." not in part.name or not is_declared_only(claim)]
+    return defined if topic == "Packages" and len(defined) >= _ENOUGH_MODULES else made
+
+
+def overview(passages: Sequence[Passage], most: int) -> Iterator[Claim]:
+    """The first sentences of the root's README, then of its architecture page."""
+    openings = sorted(
+        (passage for passage in passages if is_prominent(passage.path) and passage.start_line <= 40),
+        key=lambda passage: (
+            not passage.path.lower().startswith("readme"),
+            passage.path.count("/"),
+            passage.path,
+            passage.start_line,
+        ),
+    )
+    taken = 0
+    for passage in openings:
+        for statement in split(passage):
+            if statement.kind != "sentence" or len(statement.text) < 20 or statement.text.endswith((":", "?")):
+                continue
+            if taken >= most:
+                return
+            taken += 1
+            yield Claim(readable(statement), (statement.evidence,), "extracted", "Overview")
+
+
+def part_claim(part: Part, finder: DefinitionFinder) -> Claim | None:
+    """The part named, defined as well as the passages allow, and cited; None when nothing can be cited."""
+    statement = finder.best(part)
+    declared = [fact_evidence(fact) for fact in part.facts if fact.quote.strip()]
+    if statement is None:
+        return _declared(part, declared)
+    evidence: tuple[Evidence, ...] = (statement.evidence,)
+    if declared and not part.mention().search(statement.evidence.quote) and declared[0] != statement.evidence:
+        evidence = (*evidence, declared[0])
+    return Claim(text=_text(part, statement), evidence=evidence, origin="extracted", topic=part.topic)
+
+
+def _declared(part: Part, declared: Sequence[Evidence]) -> Claim | None:
+    if not declared:
+        return None
+    singular = {
+        "Services": "service",
+        "Infrastructure": "infrastructure",
+        "Packages": "package",
+        "Tables": "table",
+        "Routes": "route",
+    }
+    kind = "module" if part.topic == "Packages" and "." in part.name else singular.get(part.topic, "RPC service")
+    text = f"`{part.name}` ({kind}{_DECLARED}{declared[0].path}`."
+    return Claim(text=text, evidence=(declared[0],), origin="extracted", topic=part.topic)
+
+
+def is_declared_only(claim: Claim) -> bool:
+    """Whether the claim says no more than where its part is declared."""
+    return _DECLARED in claim.text
+
+
+def _text(part: Part, statement: Statement) -> str:
+    text = statement.text
+    found = part.mention().search(text)
+    if statement.kind == "definition" and part.topic == "Packages":
+        return f"`{part.name}` defines `{statement.subject}`: {sentence(text)}"
+    if found and len(text[: found.start()].split()) <= 1:
+        after = SEPARATOR.match(text[found.end() :])
+        if after and found.start() <= 1:
+            return f"`{part.name}`: {sentence(text[found.end() + after.end() :])}"
+        if part.topic == "Services" and text[: found.start()].endswith("`"):
+            return sentence(text)
+    if found and found.start() < 60 and statement.kind == "sentence":
+        return sentence(text)
+    if statement.kind == "row" and statement.subject.strip("`") != part.name:
+        text = text.partition(": ")[2] or text
+    return f"`{part.name}`: {sentence(text)}"

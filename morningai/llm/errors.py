@@ -1,0 +1,100 @@
+"""What can go wrong with a call to a model; each error carries the tokens that were spent until then.
+
+MorningAIError
+├── Unavailable
+│   └── ModelUnavailable      every attempt met a refusal, a stall, a cut or a dead server; worth trying later
+└── StepFailure
+    └── ModelFailure          trying the same call again would not help
+        ├── ModelOutputInvalid    the answer did not fit the schema, nor did its repair
+        ├── ModelOutputCut        the answer reached the token limit and stopped in the middle
+        ├── ModelTruncated        the server silently dropped part of the prompt
+        ├── ModelPromptTooLong    prompt and answer do not fit the context
+        └── ModelRefused          the server refused the call: key, model name, or content
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from morningai.errors import StepFailure, Unavailable
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens over all attempts; of an attempt that was cut off, an estimate."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.prompt_tokens + other.prompt_tokens, self.completion_tokens + other.completion_tokens)
+
+
+class ModelUnavailable(Unavailable):
+    reason = "MODEL_UNAVAILABLE"
+
+    def __init__(
+        self, cause: str, *, attempts: int, usage: Usage | None = None, retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(
+            f"The model did not answer after {attempts} attempt(s): {cause}.",
+            remedy="Check that the endpoint in OPENAI_BASE_URL is up.",
+            retry_after_seconds=retry_after_seconds,
+        )
+        self.cause = cause
+        self.attempts = attempts
+        self.usage = usage or Usage()
+
+
+class ModelFailure(StepFailure):
+    usage: Usage = Usage()
+
+
+class ModelOutputInvalid(ModelFailure):
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            "model_output_invalid",
+            f"The model's answer could not be used, nor could its repair: {problem}.",
+            remedy="Try again, or use a larger model.",
+        )
+        self.problem = problem
+
+
+class ModelOutputCut(ModelFailure):
+    def __init__(self, max_output_tokens: int) -> None:
+        super().__init__(
+            "model_output_cut",
+            f"The model's answer was cut at its limit of {max_output_tokens} tokens.",
+            remedy="Ask for less at once, or use a model that answers more briefly.",
+        )
+        self.max_output_tokens = max_output_tokens
+
+
+class ModelTruncated(ModelFailure):
+    def __init__(self, *, reported_tokens: int, expected_tokens: int) -> None:
+        super().__init__(
+            "model_prompt_truncated",
+            f"The server read {reported_tokens} tokens of a prompt of at least {expected_tokens}.",
+            remedy="Give the server a longer context, or set MORNINGAI_MODEL_CONTEXT_TOKENS to the one it has.",
+        )
+        self.reported_tokens = reported_tokens
+        self.expected_tokens = expected_tokens
+
+
+class ModelPromptTooLong(ModelFailure):
+    def __init__(self, *, prompt_tokens: int, max_output_tokens: int, context_tokens: int) -> None:
+        super().__init__(
+            "model_prompt_too_long",
+            f"A prompt of about {prompt_tokens} tokens and an answer of {max_output_tokens} "
+            f"do not fit a context of {context_tokens}.",
+            remedy="Ask about less at once, or set MORNINGAI_MODEL_CONTEXT_TOKENS if the model's context is longer.",
+        )
+        self.prompt_tokens = prompt_tokens
+        self.max_output_tokens = max_output_tokens
+        self.context_tokens = context_tokens
+
+
+class ModelRefused(ModelFailure):
+    def __init__(self, problem: str, *, remedy: str, status: int | None = None) -> None:
+        super().__init__("model_refused", f"The model's server refused the call: {problem}.", remedy=remedy)
+        self.status = status

@@ -1,0 +1,1 @@
+"""Sources, search and documents: what a tenant's repositories say, at a commit, and what was written from them."""

@@ -1,0 +1,43 @@
+"""Wires docs."""
+
+from __future__ import annotations
+
+from morningai.api.documents.v1 import documents_pb2_grpc
+from morningai.api.search.v1 import search_pb2_grpc
+from morningai.api.sources.v1 import sources_pb2_grpc
+from morningai.llm import ModelClient, ModelSettings, instrument_model_calls, load_prompt
+from morningai.rpc.server import RpcServer
+from morningai.service import Service, make_database
+from services.docs.grpc_api import DocumentServicer, SearchServicer, SourceServicer
+from services.docs.handlers import make_handlers
+from services.docs.settings import Settings
+from services.docs.sources import SourceStores
+from services.docs.workflow import Writer
+
+NAME = "docs"
+RPC_SERVICES = (
+    "morningai.api.sources.v1.SourceService",
+    "morningai.api.documents.v1.DocumentService",
+    "morningai.api.search.v1.SearchService",
+)
+DOCUMENT_PROMPT = ("document", 1)
+
+
+def make_service(settings: Settings) -> Service:
+    database, relay_holder = make_database(settings)
+    stores = SourceStores(settings)
+    instrument_model_calls()
+    writer = Writer(ModelClient.from_settings(ModelSettings()), load_prompt("services.docs", *DOCUMENT_PROMPT))
+    rpc = RpcServer(settings.grpc_address, RPC_SERVICES)
+    sources_pb2_grpc.add_SourceServiceServicer_to_server(SourceServicer(database, stores, settings), rpc.server)
+    documents_pb2_grpc.add_DocumentServiceServicer_to_server(DocumentServicer(database), rpc.server)
+    search_pb2_grpc.add_SearchServiceServicer_to_server(SearchServicer(database, stores), rpc.server)
+    return Service(
+        NAME,
+        settings,
+        database,
+        relay_holder,
+        handlers=make_handlers(database, stores, writer),
+        rpc=rpc,
+        starting=[check_git],
+    )

@@ -1,0 +1,42 @@
+"""What docs does with each message."""
+
+from __future__ import annotations
+
+from google.protobuf.message import Message
+
+from morningai.api.events.v1 import events_pb2 as events
+from morningai.bus import outbox
+from morningai.bus.broker import Handlers
+from morningai.bus.envelope import Envelope
+from morningai.bus.handling import Short
+from morningai.bus.work import Finish, Long, Work, request_cancel
+from morningai.db.session import Database, Session
+from services.docs.sources import SourceStores
+from services.docs.workflow import Writer, generate_document, index_source, publish_document
+
+
+def make_handlers(database: Database, stores: SourceStores, writer: Writer) -> Handlers:
+    async def on_index_source(work: Work, message: Message) -> Finish:
+        assert isinstance(message, events.IndexSource)
+        return await index_source(work, message.source, database=database, stores=stores)
+
+    async def on_generate_document(work: Work, message: Message) -> Finish:
+        assert isinstance(message, events.GenerateDocument)
+        return await generate_document(work, message.instruction, message.snapshot, database=database, writer=writer)
+
+    return {
+        events.IndexSource: Long(on_index_source),
+        events.GenerateDocument: Long(on_generate_document),
+        events.PublishDocument: Short(on_publish_document),
+        events.CancelWork: Short(on_cancel_work),
+    }
+
+
+async def on_publish_document(session: Session, envelope: Envelope, message: Message) -> None:
+    assert isinstance(message, events.PublishDocument)
+    published = await publish_document(session, message)
+    await outbox.emit(session, published, task_id=envelope.task_id, causation_id=envelope.id)
+
+
+async def on_cancel_work(session: Session, envelope: Envelope, message: Message) -> None:
+    await request_cancel(session, envelope.task_id)

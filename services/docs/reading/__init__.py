@@ -1,0 +1,1 @@
+"""Reads files: which are worth indexing, the chunks they fall into, the facts they declare. Pure: runs in a pool."""

@@ -1,0 +1,87 @@
+"""Docs' rows: sources and uploads here, what was read in index_rows, documents in document_rows."""
+
+from __future__ import annotations
+
+from psycopg.rows import DictRow
+
+from morningai.db.queries import load_queries
+from morningai.db.session import Session
+from morningai.errors import NotFound
+from services.docs.domain import Source
+
+QUERIES = load_queries(__file__)
+
+
+async def insert_source(
+    session: Session, *, source_id: str, repository: str, remote_uri: str, bundle_digest: str
+) -> Source | None:
+    """None when the name is taken."""
+    row = await session.row(
+        QUERIES["insert_source"],
+        {
+            "source_id": source_id,
+            "kind": "remote" if remote_uri else "upload",
+            "repository": repository,
+            "remote_uri": remote_uri or None,
+            "revision": "HEAD",
+            "bundle_digest": bundle_digest or None,
+        },
+    )
+    return _source(row) if row else None
+
+
+async def replace_bundle(session: Session, *, source_id: str, repository: str, bundle_digest: str) -> Source | None:
+    """None when the source is no uploaded one."""
+    row = await session.row(
+        QUERIES["replace_bundle"],
+        {"source_id": source_id, "repository": repository, "bundle_digest": bundle_digest},
+    )
+    return _source(row) if row else None
+
+
+async def get_source(session: Session, source_id: str) -> Source:
+    """Raises NotFound."""
+    row = await session.row(QUERIES["get_source"], {"source_id": source_id})
+    if row is None:
+        raise NotFound("source", f"sources/{source_id}", remedy="Add it with `morningai source add`.")
+    return _source(row)
+
+
+async def list_sources(session: Session, *, after: str, limit: int) -> list[Source]:
+    return [_source(row) for row in await session.rows(QUERIES["list_sources"], {"after": after, "limit": limit})]
+
+
+async def mark_source_indexed(session: Session, source_id: str, commit: str) -> None:
+    await session.execute(QUERIES["mark_source_indexed"], {"source_id": source_id, "commit": commit})
+
+
+async def insert_artifact(session: Session, *, digest: str, media_type: str, size_bytes: int) -> bool:
+    """False when the tenant has it already."""
+    parameters: dict[str, object] = {"digest": digest, "media_type": media_type, "size_bytes": size_bytes}
+    return await session.row(QUERIES["insert_artifact"], parameters) is not None
+
+
+async def insert_artifact_piece(session: Session, digest: str, ordinal: int, content: bytes) -> None:
+    await session.execute(QUERIES["insert_artifact_piece"], {"digest": digest, "ordinal": ordinal, "content": content})
+
+
+async def list_artifact_pieces(session: Session, digest: str, *, first: int, limit: int) -> list[bytes]:
+    rows = await session.rows(QUERIES["list_artifact_pieces"], {"digest": digest, "first": first, "limit": limit})
+    return [row["content"] for row in rows]
+
+
+def _source(row: DictRow) -> Source:
+    return Source(
+        source_id=row["source_id"],
+        kind=row["kind"],
+        repository=row["repository"],
+        remote_uri=row["remote_uri"] or "",
+        revision=row["revision"],
+        bundle_digest=row["bundle_digest"] or "",
+        state=row["state"],
+        commit=row["commit"],
+        file_count=row.get("file_count", 0),
+        chunk_count=row.get("chunk_count", 0),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )

@@ -1,0 +1,89 @@
+"""Brings a source's commit onto this machine: from an uploaded bundle or from its remote, one writer at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import UUID
+
+from morningai.db.session import Database
+from morningai.egress import AllowList, EgressGuard
+from morningai.errors import NotFound
+from services.docs import repository
+from services.docs.domain import Source, parse_remote
+from services.docs.git.bundle import import_bundle
+from services.docs.git.process import GitLimits
+from services.docs.git.remote import RemoteAccess, fetch_remote
+from services.docs.git.store import GitStore
+from services.docs.settings import Settings
+
+
+class SourceStores:
+    """The git stores of this process: a cache per tenant and source under the work folder."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.folder = settings.work_dir / "git"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._limits = GitLimits(repository_bytes=settings.docs_repository_bytes)
+        self._access = RemoteAccess(
+            guard=EgressGuard(allowed=AllowList.parse(settings.egress_allowed.split(","))),
+            certificate_file=settings.docs_certificate_file,
+            ssh_key_file=settings.docs_ssh_key_file,
+            ssh_known_hosts_file=settings.docs_ssh_known_hosts_file,
+        )
+        self._locks: defaultdict[Path, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    @asynccontextmanager
+    async def store_of(self, tenant_id: UUID, source_id: str) -> AsyncIterator[GitStore]:
+        """The source's repository, for its one writer."""
+        store = GitStore(self.folder / str(tenant_id) / source_id, self._limits)
+        async with self._locks[store.folder]:
+            await store.create()
+            yield store
+
+    async def check_remote(self, uri: str) -> None:
+        """Raises InvalidInput for a transport or an address that is not allowed."""
+        remote = parse_remote(uri)
+        await self._access.guard.check(remote.host, remote.port, input_field="remote_uri")
+
+    async def fetch(self, store: GitStore, database: Database, proof: str, source: Source) -> str:
+        """Bring the source's newest commit into the store and return it."""
+        if source.remote_uri:
+            return await fetch_remote(parse_remote(source.remote_uri), store, self._access, revision=source.revision)
+        with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
+            path = Path(scratch) / "upload.bundle"
+            await _write_artifact(database, proof, source.bundle_digest, path)
+            return await import_bundle(path, store, revision=source.revision)
+
+    async def make_bundle(self, database: Database, proof: str, source: Source, commit: str, target: Path) -> None:
+        """Write a bundle of one commit; fetches again when the cache was deleted."""
+        async with database.tenant_session(proof) as session:
+            tenant_id = session.tenant_id
+        async with self.store_of(tenant_id, source.source_id) as store:
+            if not await store.has(commit):
+                await self.fetch(store, database, proof, source)
+            if not await store.has(commit):
+                raise NotFound("commit", commit, remedy="Its source has moved on; index it again.")
+            await store.make_bundle(commit, target)
+
+
+async def _write_artifact(database: Database, proof: str, digest: str, path: Path) -> None:
+    checksum = hashlib.sha256()
+    with path.open("wb") as file:
+        ordinal = 0
+        while True:
+            async with database.tenant_session(proof) as session:
+                pieces = await repository.list_artifact_pieces(session, digest, first=ordinal, limit=8)
+            if not pieces:
+                break
+            for piece in pieces:
+                checksum.update(piece)
+                file.write(piece)
+            ordinal += len(pieces)
+    if checksum.hexdigest() != digest:
+        raise NotFound("artifact", digest, remedy="Upload the source again.")

@@ -1,0 +1,180 @@
+"""The two pieces of long work: index a source's newest commit, and generate a document about it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from uuid import UUID
+
+from google.protobuf.message import Message
+
+from morningai import telemetry
+from morningai.api.events.v1 import events_pb2 as events
+from morningai.bus import outbox
+from morningai.bus.work import Finish, Work
+from morningai.db.session import Database, Session
+from morningai.errors import NotFound
+from morningai.evidence.documents import EXTRACTIVE, DocumentMetadata, compose_document
+from morningai.evidence.extractive import answer_extractively
+from morningai.evidence.model import Answer, Fact, Passage
+from morningai.evidence.model_answers import answer_with_model
+from morningai.llm import ModelClient, PromptTemplate
+from services.docs import document_rows, index_rows, repository
+from services.docs.domain import Source
+from services.docs.nodes import read_new_files
+from services.docs.reading.files import is_worth_reading
+from services.docs.sources import SourceStores
+
+SEARCHED_PASSAGES = 80
+OVERVIEW_PASSAGES = 400
+LONGEST_TITLE = 120
+
+
+@dataclass(frozen=True)
+class Writer:
+    """What generation needs: the model, if there is one, and the prompt for it."""
+
+    model: ModelClient | None
+    template: PromptTemplate
+
+
+async def index_source(work: Work, source_name: str, *, database: Database, stores: SourceStores) -> Finish:
+    """Fetch the source to its newest commit and read what changed."""
+    async with database.tenant_session(work.proof) as session:
+        source = await repository.get_source(session, source_name.removeprefix("sources/"))
+        known = await _snapshot_of_upload(session, source)
+        tenant_id = session.tenant_id
+    if known:
+        return _finish_index(work, source, source.commit, known)
+    work.progress(0.1, f"fetching {source.repository}")
+    async with stores.store_of(tenant_id, source.source_id) as store:
+        commit = await stores.fetch(store, database, work.proof, source)
+        files = [f for f in await store.list_files(commit) if is_worth_reading(f.path, f.size_bytes)]
+        work.progress(0.3, f"reading {len(files)} files at {commit[:10]}")
+        await read_new_files(
+            store,
+            database,
+            work.proof,
+            source.source_id,
+            files,
+            lambda part: work.progress(0.3 + 0.6 * part, f"reading {len(files)} files at {commit[:10]}"),
+        )
+    async with database.tenant_session(work.proof) as session:
+        snapshot_id = await index_rows.insert_snapshot(session, source.source_id, commit)
+        await index_rows.insert_files(session, snapshot_id, source.source_id, files)
+        await index_rows.mark_snapshot_ready(session, snapshot_id)
+    return _finish_index(work, source, commit, snapshot_id)
+
+
+async def _snapshot_of_upload(session: Session, source: Source) -> UUID | None:
+    """An uploaded source that was indexed is unchanged until it is uploaded again."""
+    if source.kind != "upload" or source.state != "indexed":
+        return None
+    return await index_rows.insert_snapshot(session, source.source_id, source.commit)
+
+
+def _finish_index(work: Work, source: Source, commit: str, snapshot_id: UUID) -> Finish:
+    async def finish(session: Session) -> None:
+        await repository.mark_source_indexed(session, source.source_id, commit)
+        snapshot = await index_rows.get_snapshot(session, snapshot_id)
+        indexed = events.SourceIndexed(
+            snapshot=events.Snapshot(
+                name=snapshot.name, source=source.name, repository=source.repository, commit=commit
+            ),
+            file_count=snapshot.file_count,
+            chunk_count=snapshot.chunk_count,
+        )
+        await _reply(session, work, indexed)
+
+    return finish
+
+
+async def generate_document(
+    work: Work, instruction: str, snapshot: events.Snapshot, *, database: Database, writer: Writer
+) -> Finish:
+    """Answer the instruction from the snapshot and compose the document, checked claim by claim."""
+    snapshot_id = UUID(snapshot.name.removeprefix("snapshots/"))
+    async with database.tenant_session(work.proof) as session:
+        passages = await read_passages(session, snapshot_id, instruction)
+        facts = await index_rows.list_facts(session, snapshot_id)
+    work.progress(0.3, f"{len(passages)} passages found")
+    answer, metadata = await _write(work, instruction, snapshot, passages, facts, writer)
+    content = compose_document(instruction, answer, metadata)
+    content_hash = sha256(content.encode()).hexdigest()
+
+    async def finish(session: Session) -> None:
+        document_id, version = await document_rows.insert_document(
+            session,
+            source_id=snapshot.source.removeprefix("sources/"),
+            task_id=work.task_id,
+            title=_title(instruction),
+            content=content,
+            content_hash=content_hash,
+            claims=answer.claims,
+            metadata=asdict(metadata),
+        )
+        generated = events.DocumentGenerated(
+            document=f"documents/{document_id}",
+            version=version,
+            content_hash=content_hash,
+            engine=metadata.engine,
+            model=metadata.model,
+        )
+        await _reply(session, work, generated)
+
+    return finish
+
+
+async def read_passages(session: Session, snapshot_id: UUID, question: str) -> list[Passage]:
+    """What matches the question, then the heads of the files, each once."""
+    found = await index_rows.search_chunks(session, snapshot_id, question, limit=SEARCHED_PASSAGES)
+    heads = await index_rows.list_first_chunks(session, snapshot_id, per_file=4, limit=OVERVIEW_PASSAGES)
+    places = {(passage.path, passage.start_line) for passage in found}
+    return found + [head for head in heads if (head.path, head.start_line) not in places]
+
+
+async def _write(
+    work: Work,
+    instruction: str,
+    snapshot: events.Snapshot,
+    passages: list[Passage],
+    facts: list[Fact],
+    writer: Writer,
+) -> tuple[Answer, DocumentMetadata]:
+    if writer.model is None:
+        answer, engine, model, prompt = answer_extractively(instruction, passages, facts), EXTRACTIVE, "", ""
+    else:
+        work.progress(0.4, "asking the model")
+        written = await answer_with_model(instruction, passages, facts, model=writer.model, template=writer.template)
+        answer, engine, model, prompt = written.answer, written.engine or EXTRACTIVE, written.model, written.prompt
+    return answer, DocumentMetadata(
+        task=f"tasks/{work.task_id}",
+        trace_id=telemetry.current_trace_id(),
+        engine=engine,
+        model=model,
+        prompt_version=prompt,
+        repository=snapshot.repository,
+        commit=snapshot.commit,
+    )
+
+
+async def publish_document(session: Session, message: events.PublishDocument) -> events.DocumentPublished:
+    """Raises NotFound when the version is not there under its hash."""
+    document_id = UUID(message.document.removeprefix("documents/"))
+    published = await document_rows.mark_document_published(
+        session, document_id, version=message.version, content_hash=message.content_hash
+    )
+    if not published:
+        raise NotFound("document version", f"{message.document}@{message.version}")
+    return events.DocumentPublished(
+        document=message.document, version=message.version, content_hash=message.content_hash
+    )
+
+
+def _title(instruction: str) -> str:
+    line = " ".join(instruction.split())
+    return line if len(line) <= LONGEST_TITLE else line[: LONGEST_TITLE - 1] + "…"
+
+
+async def _reply(session: Session, work: Work, message: Message) -> None:
+    await outbox.emit(session, message, task_id=work.task_id, causation_id=work.work_id)
