@@ -8,6 +8,7 @@ from morningai.api.sources.v1 import sources_pb2_grpc
 from morningai.llm import ModelClient, ModelSettings, instrument_model_calls, load_prompt
 from morningai.rpc.server import RpcServer
 from morningai.service import Service, make_database
+from services.docs.git.version import check_git
 from services.docs.grpc_api import DocumentServicer, SearchServicer, SourceServicer
 from services.docs.handlers import make_handlers
 from services.docs.settings import Settings
