@@ -1,0 +1,154 @@
+"""What codegen does with each message: fetch the bundle, run the loop, keep the change with its evidence."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from google.protobuf.message import Message
+
+from morningai import telemetry
+from morningai.api.events.v1 import events_pb2 as events
+from morningai.api.search.v1 import search_pb2 as search
+from morningai.api.search.v1 import search_pb2_grpc
+from morningai.bus import outbox
+from morningai.bus.broker import Handlers
+from morningai.bus.envelope import Envelope
+from morningai.bus.handling import Short
+from morningai.bus.work import Finish, Long, Work, request_cancel
+from morningai.db.session import Database, Session
+from morningai.errors import StepFailure
+from morningai.llm import ModelClient
+from morningai.rpc.channel import error_of, proof_metadata
+from services.codegen import repository
+from services.codegen.domain.changes import Change, ChangeRequest, Provenance
+from services.codegen.sandbox import Limits, Sandbox
+from services.codegen.settings import Settings
+from services.codegen.suite import Suite
+from services.codegen.workflow import Budget, Tools, make_change
+from services.codegen.workspace import WorkspaceLimits
+
+
+@dataclass
+class Workshop:
+    """What changes are made with; the sandbox is tried once, at the first change."""
+
+    database: Database
+    docs: grpc.aio.Channel
+    model: ModelClient | None
+    settings: Settings
+    sandbox: Sandbox | None = None
+
+    async def tools(self) -> Tools:
+        """Raises StepFailure("sandbox_unavailable"): generated code runs in a sandbox or not at all."""
+        if self.sandbox is None:
+            self.sandbox = await Sandbox.probe(self.settings.work_dir / "sandbox")
+        settings = self.settings
+        return Tools(
+            suite=Suite(self.sandbox, Limits(wall_seconds=settings.codegen_test_seconds)),
+            model=self.model,
+            budget=Budget(
+                attempts=settings.codegen_attempts, tokens=settings.codegen_tokens, seconds=settings.codegen_seconds
+            ),
+            workspace_limits=WorkspaceLimits(),
+        )
+
+
+class Progress:
+    """The loop's checkpoints as the lease's progress; a lost lease cancels the loop's task."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+
+    async def checkpoint(self, progress: float, text: str) -> None:
+        self._work.progress(progress, text)
+        await asyncio.sleep(0)
+
+
+def make_handlers(workshop: Workshop) -> Handlers:
+    async def on_generate_change(work: Work, message: Message) -> Finish:
+        assert isinstance(message, events.GenerateChange)
+        return await generate_change(work, message, workshop)
+
+    return {events.GenerateChange: Long(on_generate_change), events.CancelWork: Short(on_cancel_work)}
+
+
+async def on_cancel_work(session: Session, envelope: Envelope, message: Message) -> None:
+    await request_cancel(session, envelope.task_id)
+
+
+async def generate_change(work: Work, message: events.GenerateChange, workshop: Workshop) -> Finish:
+    if workshop.model is None:
+        raise StepFailure(
+            "model_unavailable",
+            "No model is configured, and the extractive engine writes no code.",
+            remedy="Run `morningai model install` and start again, or set OPENAI_BASE_URL.",
+        )
+    tools = await workshop.tools()
+    with tempfile.TemporaryDirectory(dir=workshop.settings.work_dir) as scratch:
+        bundle = Path(scratch) / "snapshot.bundle"
+        digest = await _fetch_bundle(workshop, work.proof, message.snapshot.name, bundle)
+        request = ChangeRequest(message.instruction, message.snapshot.commit, digest)
+        records = repository.StepRecords(workshop.database, work.proof, work.work_id)
+        change = await make_change(request, bundle, tools=tools, work=Progress(work), store=records)
+    return _finish(work, message, change)
+
+
+def _finish(work: Work, message: events.GenerateChange, change: Change) -> Finish:
+    provenance = _provenance(work, message.snapshot, change)
+
+    async def finish(session: Session) -> None:
+        change_id = await repository.insert_change(
+            session,
+            change,
+            task_id=work.task_id,
+            instruction=message.instruction,
+            source=message.snapshot.source,
+            provenance=provenance,
+        )
+        generated = events.ChangeGenerated(
+            change=f"changes/{change_id}",
+            state=change.state,
+            reason=change.reason,
+            engine=provenance.engine,
+            model=provenance.model,
+        )
+        await outbox.emit(session, generated, task_id=work.task_id, causation_id=work.work_id)
+
+    return finish
+
+
+async def _fetch_bundle(workshop: Workshop, proof: str, snapshot: str, path: Path) -> str:
+    """Write the snapshot's bundle to `path` and return its SHA-256."""
+    checksum = hashlib.sha256()
+    stream = search_pb2_grpc.SearchServiceStub(workshop.docs).GetBundle(
+        search.GetBundleRequest(snapshot=snapshot),
+        metadata=proof_metadata(proof),
+        timeout=workshop.settings.docs_timeout_seconds,
+    )
+    try:
+        with path.open("wb") as file:
+            async for response in stream:
+                checksum.update(response.piece)
+                file.write(response.piece)
+    except grpc.aio.AioRpcError as error:
+        raise error_of(error, peer="docs") from error
+    return checksum.hexdigest()
+
+
+def _provenance(work: Work, snapshot: events.Snapshot, change: Change) -> Provenance:
+    return Provenance(
+        task=f"tasks/{work.task_id}",
+        trace_id=telemetry.current_trace_id(),
+        engine=change.model.engine,
+        model=change.model.model,
+        prompt_version=", ".join(change.model.prompts),
+        repository=snapshot.repository,
+        commit=snapshot.commit,
+        prompt_tokens=change.model.prompt_tokens,
+        completion_tokens=change.model.completion_tokens,
+    )
