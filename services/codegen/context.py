@@ -52,11 +52,18 @@ def choose_context(
     for path in _ranked(files, signs):
         text = _excerpt(files[path], _symbol_scorer(path, signs), left)
         if text:
-            parts[path] = f"# {path}\n{text}"
-            left -= estimate_tokens(parts[path])
+            parts[path] = text
+            left -= estimate_tokens(f"# {path}\n{text}")
         if len(parts) == _MOST_FILES or left <= 0:
             break
-    return Context(shown_failures or "(none)", "\n\n".join(parts.values()), tuple(parts))
+    return Context(shown_failures or "(none)", _labelled(parts), tuple(parts))
+
+
+def _labelled(parts: Mapping[str, str]) -> str:
+    """One file stands alone: small models repeat a label as if it were code."""
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    return "\n\n".join(f"# {path}\n{text}" for path, text in parts.items())
 
 
 def _signs(files: Mapping[str, str], instruction: str, failures: Sequence[Failure]) -> _Signs:

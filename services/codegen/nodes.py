@@ -24,6 +24,8 @@ _PATCH_CHARACTERS, _FAILURE_CHARACTERS = 1_500, 1_500
 # What the prompt's own words, the tags and the model's chat template take.
 _PROMPT_OVERHEAD_TOKENS = 500
 _LEAST_CONTEXT_TOKENS = 500
+# The same words would bring the same answer again.
+_FIRST, _LATER = 0.0, 0.5
 _REWRITE, _BLOCKS = ("rewrite_functions", 1), ("edit_blocks", 1)
 
 
@@ -38,7 +40,7 @@ class EditModel(Protocol):
 
     def prompt_budget(self, max_output_tokens: int) -> int: ...
 
-    async def complete_text(self, prompt: Prompt, max_output_tokens: int) -> Completion[str]: ...
+    async def complete_text(self, prompt: Prompt, max_output_tokens: int, *, temperature: float) -> Completion[str]: ...
 
 
 @dataclass(frozen=True)
@@ -101,13 +103,14 @@ async def ask(
         {
             "instruction": instruction,
             "failures": context.failures,
-            "files": context.files,
+            "paths": ", ".join(context.shown) or "no file",
+            "code": context.files,
             "feedback": f"\n{feedback[:_FEEDBACK_CHARACTERS]}\n" if feedback else "",
         }
     )
     label = f"{name}.v{version}"
     try:
-        done = await model.complete_text(prompt, max_output_tokens)
+        done = await model.complete_text(prompt, max_output_tokens, temperature=_FIRST if attempt == 1 else _LATER)
     except ModelRefused:
         raise
     except ModelFailure as error:

@@ -193,4 +193,7 @@ def _nothing_placed(definitions: Sequence[tuple[str, Definition]], targets: Mapp
     if not definitions:
         return "The reply has no function: write the complete corrected function in one ```python block."
     names = ", ".join(node.name for _, node in definitions)
-    return f"The reply changes nothing in {', '.join(targets) or 'the files shown'} (it has: {names})."
+    where = ", ".join(targets) or "the files shown"
+    return (
+        f"The reply changes nothing in {where} (it has: {names}). Find the line that causes the failure and change it."
+    )
