@@ -31,7 +31,10 @@ def generate(root: Path) -> None:
         if folder.name != "__pycache__":
             (folder / "__init__.py").write_text("")
     for file in (root / "morningai/api").rglob("*_pb2_grpc.py*"):
-        if "service" not in (PROTO / file.relative_to(root)).with_name(file.name.split("_pb2")[0] + ".proto").read_text():
+        if (
+            "service"
+            not in (PROTO / file.relative_to(root)).with_name(file.name.split("_pb2")[0] + ".proto").read_text()
+        ):
             file.unlink()
 
 
@@ -40,7 +43,9 @@ def drift() -> list[str]:
     with tempfile.TemporaryDirectory() as scratch:
         generate(Path(scratch))
         fresh, kept = _files(Path(scratch) / "morningai/api"), _files(PROTO.parent / "morningai/api")
-        changed = {name for name in fresh.keys() & kept.keys() if not filecmp.cmp(fresh[name], kept[name], shallow=False)}
+        changed = {
+            name for name in fresh.keys() & kept.keys() if not filecmp.cmp(fresh[name], kept[name], shallow=False)
+        }
     return sorted(changed | (fresh.keys() ^ kept.keys()))
 
 

@@ -19,7 +19,7 @@ class ChangeServicer(changes_pb2_grpc.ChangeServiceServicer):
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def GetChange(self, request: api.GetChangeRequest, context: Context) -> api.Change:  # noqa: N802
+    async def GetChange(self, request: api.GetChangeRequest, context: Context) -> api.Change:
         async with rpc_session(self._database) as session:
             change = await repository.get_change(session, _change_id(request.name))
         return api.Change(

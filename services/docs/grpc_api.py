@@ -37,7 +37,7 @@ class SourceServicer(sources_pb2_grpc.SourceServiceServicer):
         self._stores = stores
         self._settings = settings
 
-    async def CreateSource(self, request: sources.CreateSourceRequest, context: Context) -> sources.Source:  # noqa: N802
+    async def CreateSource(self, request: sources.CreateSourceRequest, context: Context) -> sources.Source:
         source_id = parse_source_id(request.source_id)
         remote_uri = request.source.remote_uri.strip()
         await self._stores.check_remote(remote_uri)
@@ -49,7 +49,7 @@ class SourceServicer(sources_pb2_grpc.SourceServiceServicer):
                 source = _same_remote(await repository.get_source(session, source_id), remote_uri)
         return source_message(source)
 
-    async def UploadSource(  # noqa: N802
+    async def UploadSource(
         self, request_iterator: AsyncIterator[sources.UploadSourceRequest], context: Context
     ) -> sources.Source:
         first = await anext(request_iterator, None)
@@ -67,13 +67,11 @@ class SourceServicer(sources_pb2_grpc.SourceServiceServicer):
                 source = await uploads.keep_upload(session, upload, source_id=source_id, repository_name=name)
         return source_message(source)
 
-    async def GetSource(self, request: sources.GetSourceRequest, context: Context) -> sources.Source:  # noqa: N802
+    async def GetSource(self, request: sources.GetSourceRequest, context: Context) -> sources.Source:
         async with rpc_session(self._database) as session:
             return source_message(await repository.get_source(session, request.name.removeprefix("sources/")))
 
-    async def ListSources(  # noqa: N802
-        self, request: sources.ListSourcesRequest, context: Context
-    ) -> sources.ListSourcesResponse:
+    async def ListSources(self, request: sources.ListSourcesRequest, context: Context) -> sources.ListSourcesResponse:
         limit = page_limit(request.page_size)
         async with rpc_session(self._database) as session:
             found = await repository.list_sources(session, after=request.page_token, limit=limit + 1)
@@ -87,12 +85,12 @@ class DocumentServicer(documents_pb2_grpc.DocumentServiceServicer):
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def GetDocument(self, request: documents.GetDocumentRequest, context: Context) -> documents.Document:  # noqa: N802
+    async def GetDocument(self, request: documents.GetDocumentRequest, context: Context) -> documents.Document:
         document_id = _uuid("document", request.name)
         async with rpc_session(self._database) as session:
             return document_message(await document_rows.get_document(session, document_id, version=request.version))
 
-    async def ListDocuments(  # noqa: N802
+    async def ListDocuments(
         self, request: documents.ListDocumentsRequest, context: Context
     ) -> documents.ListDocumentsResponse:
         limit = page_limit(request.page_size)
@@ -110,7 +108,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         self._database = database
         self._stores = stores
 
-    async def Search(self, request: search.SearchRequest, context: Context) -> search.SearchResponse:  # noqa: N802
+    async def Search(self, request: search.SearchRequest, context: Context) -> search.SearchResponse:
         limit = min(request.limit or MOST_PASSAGES, MOST_PASSAGES)
         async with rpc_session(self._database) as session:
             passages = await index_rows.search_chunks(
@@ -118,9 +116,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             )
         return search.SearchResponse(passages=[passage_message(passage) for passage in passages])
 
-    async def GetOverview(  # noqa: N802
-        self, request: search.GetOverviewRequest, context: Context
-    ) -> search.GetOverviewResponse:
+    async def GetOverview(self, request: search.GetOverviewRequest, context: Context) -> search.GetOverviewResponse:
         snapshot_id = _uuid("snapshot", request.snapshot)
         async with rpc_session(self._database) as session:
             facts = await index_rows.list_facts(session, snapshot_id)
@@ -132,7 +128,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             passages=[passage_message(passage) for passage in passages],
         )
 
-    async def GetBundle(  # noqa: N802
+    async def GetBundle(
         self, request: search.GetBundleRequest, context: Context
     ) -> AsyncIterator[search.GetBundleResponse]:
         proof = CURRENT_CALL.get().proof

@@ -22,7 +22,7 @@ class AnswerServicer(answers_pb2_grpc.AnswerServiceServicer):
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def GetAnswer(self, request: answers.GetAnswerRequest, context: Context) -> answers.Answer:  # noqa: N802
+    async def GetAnswer(self, request: answers.GetAnswerRequest, context: Context) -> answers.Answer:
         async with rpc_session(self._database) as session:
             stored = await repository.get_answer(session, _uuid("answer", request.name))
         return answers.Answer(
@@ -41,7 +41,7 @@ class FaqServicer(faqs_pb2_grpc.FaqServiceServicer):
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def GetFaq(self, request: faqs.GetFaqRequest, context: Context) -> faqs.Faq:  # noqa: N802
+    async def GetFaq(self, request: faqs.GetFaqRequest, context: Context) -> faqs.Faq:
         async with rpc_session(self._database) as session:
             stored = await repository.get_faq(session, _uuid("faq", request.name))
         name = f"faqs/{stored.faq_id}"

@@ -51,7 +51,7 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
         self._orchestrator = tasks_pb2_grpc.TaskServiceStub(orchestrator)
         self._default_deadline_seconds = default_deadline_seconds
 
-    async def CreateTask(self, request: api.CreateTaskRequest, context: Context) -> api.Task:  # noqa: N802
+    async def CreateTask(self, request: api.CreateTaskRequest, context: Context) -> api.Task:
         new = new_task_of(request)
         await self._check_source(new.source, context)
         async with rpc_session(self._database) as session:
@@ -62,10 +62,10 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
             await outbox.emit(session, message, task_id=task.task_id)
         return task_message(task)
 
-    async def GetTask(self, request: api.GetTaskRequest, context: Context) -> api.Task:  # noqa: N802
+    async def GetTask(self, request: api.GetTaskRequest, context: Context) -> api.Task:
         return task_message(await self._get(request.name))
 
-    async def ListTasks(self, request: api.ListTasksRequest, context: Context) -> api.ListTasksResponse:  # noqa: N802
+    async def ListTasks(self, request: api.ListTasksRequest, context: Context) -> api.ListTasksResponse:
         limit = min(request.page_size or DEFAULT_PAGE, LARGEST_PAGE)
         if limit < 0:
             raise InvalidInput("page_size", "is negative.", remedy=f"Use 1 to {LARGEST_PAGE}.")
@@ -74,15 +74,13 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
         token = _encode_token(tasks[limit - 1]) if len(tasks) > limit else ""
         return api.ListTasksResponse(tasks=[task_message(task) for task in tasks[:limit]], next_page_token=token)
 
-    async def WatchTask(self, request: api.WatchTaskRequest, context: Context) -> AsyncIterator[api.TaskEvent]:  # noqa: N802
+    async def WatchTask(self, request: api.WatchTaskRequest, context: Context) -> AsyncIterator[api.TaskEvent]:
         task = await self._get(request.name)
         prove = partial(self._prove, context)
         async for event in self._feed.events(self._database, prove, task.task_id, after=request.after_sequence):
             yield event
 
-    async def ListTaskEvents(  # noqa: N802
-        self, request: api.ListTaskEventsRequest, context: Context
-    ) -> api.ListTaskEventsResponse:
+    async def ListTaskEvents(self, request: api.ListTaskEventsRequest, context: Context) -> api.ListTaskEventsResponse:
         if not request.name and not request.trace_id:
             raise InvalidInput("name", "and trace_id are both empty.", remedy="Give one of them.")
         async with rpc_session(self._database) as session:
@@ -92,7 +90,7 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
                 stored = await repository.list_events_of_trace(session, request.trace_id)
         return api.ListTaskEventsResponse(events=[api.TaskEvent.FromString(event) for event in stored])
 
-    async def CancelTask(self, request: api.CancelTaskRequest, context: Context) -> api.CancelTaskResponse:  # noqa: N802
+    async def CancelTask(self, request: api.CancelTaskRequest, context: Context) -> api.CancelTaskResponse:
         await self._get(request.name)
         try:
             return await self._orchestrator.CancelTask(

@@ -19,7 +19,7 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def CancelTask(self, request: api.CancelTaskRequest, context: Context) -> api.CancelTaskResponse:  # noqa: N802
+    async def CancelTask(self, request: api.CancelTaskRequest, context: Context) -> api.CancelTaskResponse:
         task_id = _task_id(request.name)
         async with rpc_session(self._database) as session:
             task = await repository.lock_task(session, task_id)

@@ -19,7 +19,7 @@ class TenantServicer(tenants_pb2_grpc.TenantServiceServicer):
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def CreateTenant(self, request: api.CreateTenantRequest, context: Context) -> api.CreateTenantResponse:  # noqa: N802
+    async def CreateTenant(self, request: api.CreateTenantRequest, context: Context) -> api.CreateTenantResponse:
         slug = check_slug(request.tenant.slug)
         display_name = check_display_name(request.tenant.display_name, slug=slug)
         key = NewKey(f"mk_{secrets.token_hex(8)}", secrets.token_urlsafe(32))
@@ -28,7 +28,7 @@ class TenantServicer(tenants_pb2_grpc.TenantServiceServicer):
         tenant = api.Tenant(name=f"tenants/{tenant_id}", slug=slug, display_name=display_name)
         return api.CreateTenantResponse(tenant=tenant, api_key=str(key))
 
-    async def GetTenant(self, request: api.GetTenantRequest, context: Context) -> api.Tenant:  # noqa: N802
+    async def GetTenant(self, request: api.GetTenantRequest, context: Context) -> api.Tenant:
         async with rpc_session(self._database) as session:
             tenant = await repository.get_tenant(session, _tenant_id(request.name, own=session.tenant_id))
         if tenant is None:

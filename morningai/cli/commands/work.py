@@ -1,0 +1,83 @@
+"""`ask`, `faq` and `change`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from morningai.cli.exit_code import ExitCode
+from morningai.cli.invocation import Invocation, gateway_command
+
+
+class AlsoMade(StrEnum):
+    FAQ = "faq"
+    DOCUMENT = "document"
+
+
+Source = Annotated[
+    str | None, typer.Option("--source", "-s", metavar="NAME", help="The source; not needed when there is only one.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    gateway_command(app, "ask")(ask)
+    gateway_command(app, "faq")(faq)
+    gateway_command(app, "change")(change)
+
+
+def ask(
+    invocation: Invocation,
+    question: Annotated[str, typer.Argument(help="What you want to know.")],
+    source: Source = None,
+    also: Annotated[
+        list[AlsoMade] | None, typer.Option("--with", help="Also make this, in the same task; may be repeated.")
+    ] = None,
+) -> ExitCode:
+    """Ask a question; each claim of the answer cites its lines.
+
+    \b
+    Examples:
+      morningai ask "What is the system architecture?" --source shop
+      morningai ask "How are orders stored?" --source shop --with faq --with document
+      morningai ask "Which services exist?" --json | jq .answer.claims
+    """
+    from morningai.cli.work import run_task
+
+    return run_task(invocation, question, source=source, kinds=["answer", *(also or [])])
+
+
+def faq(
+    invocation: Invocation,
+    topic: Annotated[str, typer.Argument(help="What the questions should be about.")],
+    source: Source = None,
+) -> ExitCode:
+    """Generate an FAQ whose answers cite their lines.
+
+    \b
+    Example:
+      morningai faq "installation and configuration" --source shop
+    """
+    from morningai.cli.work import run_task
+
+    return run_task(invocation, topic, source=source, kinds=["faq"])
+
+
+def change(
+    invocation: Invocation,
+    instruction: Annotated[str, typer.Argument(help="What should be different.")],
+    source: Source = None,
+) -> ExitCode:
+    """Change code and verify the patch.
+
+    The patch is shown with the state of its verification and the reason for it.
+
+    \b
+    Examples:
+      morningai change "Fix the failing test of the price calculation" --source shop
+      morningai change "Round prices half up" --source shop --json | jq -r .change.patch | git apply
+    """
+    from morningai.cli.work import run_task
+
+    return run_task(invocation, instruction, source=source, kinds=["change"])

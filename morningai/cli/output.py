@@ -1,0 +1,66 @@
+"""Where a command speaks: results on standard output, progress and problems on standard error.
+
+With `--json` standard output holds one JSON document, standard error nothing but a problem as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from morningai.cli.problem import Problem
+from morningai.cli.safe_text import safe
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+    from rich.console import RenderableType
+
+
+class Output:
+    def __init__(self, *, json_output: bool = False) -> None:
+        self.json_output = json_output
+        self.console = Console(highlight=False)
+        self.errors = Console(stderr=True, highlight=False)
+
+    def document(self, content: dict[str, object]) -> None:
+        sys.stdout.write(json.dumps(content, indent=2) + "\n")
+        sys.stdout.flush()
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """A line of a result; never shortened or wrapped, so that it can be copied and piped."""
+        self.console.print(Text(safe(text), style=style), soft_wrap=True)
+
+    def paragraph(self, text: str, *, indent: int = 0, style: str = "") -> None:
+        self.console.print(Padding(Text(safe(text), style=style), (0, 0, 0, indent)))
+
+    def show(self, renderable: RenderableType) -> None:
+        self.console.print(renderable)
+
+    def note(self, text: str, style: str = "dim") -> None:
+        """Something besides the result; not said to a program."""
+        if not self.json_output:
+            self.errors.print(Text(safe(text), style=style), soft_wrap=True)
+
+    def problem(self, problem: Problem) -> None:
+        if self.json_output:
+            sys.stderr.write(json.dumps(problem.to_json()) + "\n")
+            return
+        self.errors.print(Text.assemble(("error: ", "bold red"), safe(problem.message)), soft_wrap=True)
+        for label, text in (("field", problem.field), ("remedy", problem.remedy), ("next", problem.next_step)):
+            if text:
+                self.errors.print(Text.assemble((f"  {label}: ".ljust(10), "dim"), safe(text)), soft_wrap=True)
+
+
+def message_json(message: Message) -> dict[str, object]:
+    """With the field names of the proto files; every field is there, also an empty one."""
+    from google.protobuf.json_format import MessageToDict
+
+    content: dict[str, object] = MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return content

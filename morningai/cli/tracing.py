@@ -1,0 +1,27 @@
+"""The tasks of a trace, each with its timeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from morningai.api.tasks.v1 import tasks_pb2 as api
+from morningai.cli.gateway import Gateway
+from morningai.cli.output import Output
+from morningai.cli.showing import show_failure
+from morningai.cli.timeline import spans_of, timeline
+
+
+def show_traced(output: Output, gateway: Gateway, events: Sequence[api.TaskEvent]) -> None:
+    for name in dict.fromkeys(event.task for event in events):
+        task = gateway.call(gateway.tasks.GetTask, api.GetTaskRequest(name=name))
+        show_timeline(output, task, events)
+
+
+def show_timeline(output: Output, task: api.Task, events: Sequence[api.TaskEvent]) -> None:
+    output.line(task.instruction.split("\n")[0], style="bold")
+    output.line(f"{task.name} · trace {task.trace_id}", style="dim")
+    output.show(timeline(spans_of(task, events), width=output.console.width))
+    for step in task.steps:
+        if step.HasField("failure"):
+            show_failure(output, step.step, step.failure)
+    output.line()

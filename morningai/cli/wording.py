@@ -1,0 +1,91 @@
+"""Protobuf's values and names as people read and write them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from google.protobuf.descriptor import EnumDescriptor
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from morningai.api.answers.v1.answers_pb2 import Evidence, Provenance
+from morningai.api.changes.v1 import changes_pb2 as changes
+from morningai.api.sources.v1 import sources_pb2 as sources
+from morningai.api.tasks.v1 import tasks_pb2 as tasks
+
+ENDED = frozenset(
+    {
+        tasks.TASK_STATE_SUCCEEDED,
+        tasks.TASK_STATE_PARTLY_SUCCEEDED,
+        tasks.TASK_STATE_FAILED,
+        tasks.TASK_STATE_CANCELLED,
+        tasks.TASK_STATE_EXPIRED,
+    }
+)
+STYLES = {
+    "running": "cyan",
+    "succeeded": "green",
+    "partly_succeeded": "yellow",
+    "failed": "red",
+    "cancelled": "yellow",
+    "expired": "red",
+    "verified": "bold green",
+    "verified_with_test_changes": "green",
+}
+
+
+def task_state(state: int) -> str:
+    return _word(tasks.TaskState.DESCRIPTOR, state)
+
+
+def step_state(state: int) -> str:
+    return _word(tasks.StepState.DESCRIPTOR, state)
+
+
+def task_kind(kind: int) -> str:
+    return _word(tasks.TaskKind.DESCRIPTOR, kind)
+
+
+def source_kind(kind: int) -> str:
+    return _word(sources.SourceKind.DESCRIPTOR, kind)
+
+
+def change_state(state: int) -> str:
+    return _word(changes.ChangeState.DESCRIPTOR, state)
+
+
+def _word(enum: EnumDescriptor, number: int) -> str:
+    """`partly_succeeded` of TASK_STATE_PARTLY_SUCCEEDED; the number of a value that a newer platform sent."""
+    value = enum.values_by_number.get(number)
+    prefix = enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    return str(value.name).removeprefix(prefix).lower() if value else str(number)
+
+
+def resource_name(collection: str, given: str) -> str:
+    """`tasks/x` of `x`; a full name stays."""
+    return given if "/" in given else f"{collection}/{given}"
+
+
+def citation(evidence: Evidence) -> str:
+    return f"{evidence.path}:{evidence.start_line}-{evidence.end_line} @{evidence.commit[:7]}"
+
+
+def provenance_line(provenance: Provenance) -> str:
+    """Engine and model are always named; the extractive engine has no model."""
+    model = provenance.model or "no model"
+    where = f"{provenance.repository} @{provenance.commit[:7]}"
+    return (
+        f"engine {provenance.engine or 'unknown'} · {model} · {where} · {provenance.task} · trace {provenance.trace_id}"
+    )
+
+
+def moment(time: Timestamp) -> datetime:
+    return time.ToDatetime(tzinfo=UTC)
+
+
+def clock(time: Timestamp) -> str:
+    """Local time to the second; empty for a time that was not set."""
+    return moment(time).astimezone().strftime("%Y-%m-%d %H:%M:%S") if time.seconds else ""
+
+
+def seconds_between(start: Timestamp, end: Timestamp) -> float:
+    return (moment(end) - moment(start)).total_seconds()

@@ -1,0 +1,311 @@
+"""A gateway in this process: real gRPC from the generated stubs, results and failures as a test puts them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import grpc
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from morningai.api.answers.v1 import answers_pb2, answers_pb2_grpc
+from morningai.api.changes.v1 import changes_pb2, changes_pb2_grpc
+from morningai.api.documents.v1 import documents_pb2, documents_pb2_grpc
+from morningai.api.faqs.v1 import faqs_pb2, faqs_pb2_grpc
+from morningai.api.sources.v1 import sources_pb2, sources_pb2_grpc
+from morningai.api.tasks.v1 import tasks_pb2, tasks_pb2_grpc
+from morningai.api.tenants.v1 import tenants_pb2, tenants_pb2_grpc
+from morningai.errors import MorningAIError, NotFound, Unauthenticated, Unavailable
+from morningai.rpc.call import Context
+from morningai.rpc.status import abort
+
+KEY = "mk_test.secret"
+OPERATOR_KEY = "op_test.secret"
+TASK = "tasks/0198c1de-4f7a-7cc0-9c52-0d6a4f1f7f11"
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+def at(seconds: float) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(START + timedelta(seconds=seconds))
+    return stamp
+
+
+def provenance() -> answers_pb2.Provenance:
+    return answers_pb2.Provenance(
+        task=TASK, trace_id=TRACE, engine="extractive", repository="shop", commit=COMMIT, prompt_version=""
+    )
+
+
+def claim(text: str, path: str = "README.md") -> answers_pb2.Claim:
+    evidence = answers_pb2.Evidence(path=path, commit=COMMIT, start_line=1, end_line=4, quote="one")
+    return answers_pb2.Claim(text=text, evidence=[evidence], origin="extracted")
+
+
+def answer() -> answers_pb2.Answer:
+    claims = [claim("The gateway is the one public door."), claim("Orders are kept in PostgreSQL.", "store.py")]
+    return answers_pb2.Answer(
+        name="answers/1", question="How?", found=True, claims=claims, provenance=provenance(), create_time=at(2)
+    )
+
+
+def faq() -> faqs_pb2.Faq:
+    items = [faqs_pb2.FaqItem(question=f"Question {number}?", claims=[claim("Yes.")]) for number in range(5)]
+    return faqs_pb2.Faq(name="faqs/1", source="sources/shop", items=items, provenance=provenance())
+
+
+def document() -> documents_pb2.Document:
+    return documents_pb2.Document(
+        name="documents/1",
+        title="Architecture",
+        source="sources/shop",
+        version=1,
+        content="---\ntask: tasks/1\n---\n# Architecture\n\nSix services.\n",
+        content_hash="ab" * 32,
+        provenance=provenance(),
+    )
+
+
+def change() -> changes_pb2.Change:
+    return changes_pb2.Change(
+        name="changes/1",
+        instruction="Fix it.",
+        source="sources/shop",
+        state=changes_pb2.CHANGE_STATE_VERIFIED,
+        reason="Every expected test passed.",
+        patch="--- a/a.py\n+++ b/a.py\n@@ -1 +1 @@\n-x = 1\n+x = 2\n",
+        tests=[changes_pb2.TestOutcome(test_id="test_a.py::test_x", before="failed", after="passed")],
+        attempts=1,
+        provenance=provenance(),
+    )
+
+
+def step(name: str, service: str, *, end: float | None = None, result: str = "", failure: str = "") -> tasks_pb2.Step:
+    state = tasks_pb2.STEP_STATE_RUNNING if end is None else tasks_pb2.STEP_STATE_SUCCEEDED
+    made = tasks_pb2.Step(step=name, service=service, state=state, start_time=at(0.1), result=result)
+    if end is not None:
+        made.end_time.CopyFrom(at(end))
+        made.summary = "done"
+    if failure:
+        made.state = tasks_pb2.STEP_STATE_FAILED
+        made.failure.CopyFrom(tasks_pb2.Failure(reason=failure, message="It did not work.", remedy="Do that."))
+    return made
+
+
+@dataclass
+class Script:
+    """What the gateway knows and how it misbehaves; `calls` is what it was asked."""
+
+    steps: list[tasks_pb2.Step] = field(
+        default_factory=lambda: [
+            step("index", "docs", end=0.5, result="snapshots/1"),
+            step("answer", "faqgen", end=1.5, result="answers/1"),
+        ]
+    )
+    end_state: int = tasks_pb2.TASK_STATE_SUCCEEDED
+    failures: dict[str, list[MorningAIError]] = field(default_factory=lambda: defaultdict(list))
+    breaks_after: list[int] = field(default_factory=list)
+    """Events after which a watch breaks, one number per watch."""
+    endless: bool = False
+    tasks_created: list[tasks_pb2.CreateTaskRequest] = field(default_factory=list)
+    sources: list[sources_pb2.Source] = field(default_factory=lambda: [sources_pb2.Source(name="sources/shop")])
+    uploads: list[list[sources_pb2.UploadSourceRequest]] = field(default_factory=list)
+    answer: answers_pb2.Answer = field(default_factory=answer)
+    calls: list[tuple[str, Message]] = field(default_factory=list)
+
+    def requests(self, method: str) -> list[Message]:
+        return [request for name, request in self.calls if name == method]
+
+    def task(self, *, ended: bool = True) -> tasks_pb2.Task:
+        state = self.end_state if ended else tasks_pb2.TASK_STATE_RUNNING
+        made = tasks_pb2.Task(
+            name=TASK,
+            instruction="How?",
+            source="sources/shop",
+            kinds=[tasks_pb2.TASK_KIND_ANSWER],
+            state=state,
+            steps=self.steps,
+            trace_id=TRACE,
+            create_time=at(0),
+        )
+        if ended:
+            made.end_time.CopyFrom(at(2))
+        return made
+
+    def events(self) -> list[tasks_pb2.TaskEvent]:
+        def event(number: int, kind: str, state: int, changed: tasks_pb2.Step | None = None) -> tasks_pb2.TaskEvent:
+            return tasks_pb2.TaskEvent(
+                task=TASK,
+                sequence=number,
+                time=at(number / 10),
+                type=kind,
+                trace_id=TRACE,
+                task_state=state,
+                step=changed,
+            )
+
+        running = tasks_pb2.TASK_STATE_RUNNING
+        changed = [event(number, "step.succeeded", running, one) for number, one in enumerate(self.steps, start=2)]
+        last = event(len(changed) + 2, "task.ended", self.end_state)
+        return [event(1, "task.started", running), *changed, last]
+
+
+class Servicer(
+    tasks_pb2_grpc.TaskServiceServicer,
+    sources_pb2_grpc.SourceServiceServicer,
+    answers_pb2_grpc.AnswerServiceServicer,
+    faqs_pb2_grpc.FaqServiceServicer,
+    documents_pb2_grpc.DocumentServiceServicer,
+    changes_pb2_grpc.ChangeServiceServicer,
+    tenants_pb2_grpc.TenantServiceServicer,
+):
+    def __init__(self, script: Script) -> None:
+        self.script = script
+
+    async def _begin(self, method: str, request: Message, context: Context, key: str = KEY) -> None:
+        self.script.calls.append((method, request))
+        header = dict(context.invocation_metadata() or ()).get("authorization")
+        if header != f"Bearer {key}":
+            await abort(context, Unauthenticated("The API key is not valid.", remedy="Send one."))
+        if self.script.failures[method]:
+            await abort(context, self.script.failures[method].pop(0))
+
+    async def CreateTask(self, request: tasks_pb2.CreateTaskRequest, context: Context) -> tasks_pb2.Task:
+        await self._begin("CreateTask", request, context)
+        self.script.tasks_created.append(request)
+        return self.script.task(ended=False)
+
+    async def GetTask(self, request: tasks_pb2.GetTaskRequest, context: Context) -> tasks_pb2.Task:
+        await self._begin("GetTask", request, context)
+        if request.name != TASK:
+            await abort(context, NotFound("task", request.name))
+        return self.script.task()
+
+    async def ListTasks(self, request: tasks_pb2.ListTasksRequest, context: Context) -> tasks_pb2.ListTasksResponse:
+        await self._begin("ListTasks", request, context)
+        return tasks_pb2.ListTasksResponse(tasks=[self.script.task()], next_page_token="more")
+
+    async def WatchTask(
+        self, request: tasks_pb2.WatchTaskRequest, context: Context
+    ) -> AsyncIterator[tasks_pb2.TaskEvent]:
+        await self._begin("WatchTask", request, context)
+        left = self.script.breaks_after.pop(0) if self.script.breaks_after else 1000
+        for event in self.script.events()[request.after_sequence :]:
+            if left == 0:
+                await abort(context, Unavailable("The gateway stops."))
+            left -= 1
+            if self.script.endless and event.task_state == self.script.end_state:
+                await asyncio.sleep(60)
+            yield event
+
+    async def ListTaskEvents(
+        self, request: tasks_pb2.ListTaskEventsRequest, context: Context
+    ) -> tasks_pb2.ListTaskEventsResponse:
+        await self._begin("ListTaskEvents", request, context)
+        known = request.name == TASK or request.trace_id == TRACE
+        return tasks_pb2.ListTaskEventsResponse(events=self.script.events() if known else [])
+
+    async def CancelTask(self, request: tasks_pb2.CancelTaskRequest, context: Context) -> tasks_pb2.CancelTaskResponse:
+        await self._begin("CancelTask", request, context)
+        return tasks_pb2.CancelTaskResponse()
+
+    async def CreateSource(self, request: sources_pb2.CreateSourceRequest, context: Context) -> sources_pb2.Source:
+        await self._begin("CreateSource", request, context)
+        return sources_pb2.Source(
+            name=f"sources/{request.source_id}",
+            kind=sources_pb2.SOURCE_KIND_REMOTE,
+            remote_uri=request.source.remote_uri,
+        )
+
+    async def UploadSource(
+        self, requests: AsyncIterator[sources_pb2.UploadSourceRequest], context: Context
+    ) -> sources_pb2.Source:
+        parts = [part async for part in requests]
+        await self._begin("UploadSource", parts[0], context)
+        self.script.uploads.append(parts)
+        given = parts[0].source
+        return sources_pb2.Source(
+            name=f"sources/{given.source_id}",
+            kind=sources_pb2.SOURCE_KIND_UPLOAD,
+            repository=given.source.repository,
+            commit=given.source.commit,
+        )
+
+    async def ListSources(
+        self, request: sources_pb2.ListSourcesRequest, context: Context
+    ) -> sources_pb2.ListSourcesResponse:
+        await self._begin("ListSources", request, context)
+        return sources_pb2.ListSourcesResponse(sources=self.script.sources)
+
+    async def GetAnswer(self, request: answers_pb2.GetAnswerRequest, context: Context) -> answers_pb2.Answer:
+        await self._begin("GetAnswer", request, context)
+        return self.script.answer
+
+    async def GetFaq(self, request: faqs_pb2.GetFaqRequest, context: Context) -> faqs_pb2.Faq:
+        await self._begin("GetFaq", request, context)
+        return faq()
+
+    async def GetDocument(self, request: documents_pb2.GetDocumentRequest, context: Context) -> documents_pb2.Document:
+        await self._begin("GetDocument", request, context)
+        return document()
+
+    async def ListDocuments(
+        self, request: documents_pb2.ListDocumentsRequest, context: Context
+    ) -> documents_pb2.ListDocumentsResponse:
+        await self._begin("ListDocuments", request, context)
+        return documents_pb2.ListDocumentsResponse(documents=[document()])
+
+    async def GetChange(self, request: changes_pb2.GetChangeRequest, context: Context) -> changes_pb2.Change:
+        await self._begin("GetChange", request, context)
+        return change()
+
+    async def CreateTenant(
+        self, request: tenants_pb2.CreateTenantRequest, context: Context
+    ) -> tenants_pb2.CreateTenantResponse:
+        await self._begin("CreateTenant", request, context, key=OPERATOR_KEY)
+        tenant = tenants_pb2.Tenant(name="tenants/1", slug=request.tenant.slug)
+        return tenants_pb2.CreateTenantResponse(tenant=tenant, api_key=KEY)
+
+
+SERVICES = (
+    tasks_pb2_grpc.add_TaskServiceServicer_to_server,
+    sources_pb2_grpc.add_SourceServiceServicer_to_server,
+    answers_pb2_grpc.add_AnswerServiceServicer_to_server,
+    faqs_pb2_grpc.add_FaqServiceServicer_to_server,
+    documents_pb2_grpc.add_DocumentServiceServicer_to_server,
+    changes_pb2_grpc.add_ChangeServiceServicer_to_server,
+    tenants_pb2_grpc.add_TenantServiceServicer_to_server,
+)
+
+
+@contextmanager
+def serving(script: Script) -> Iterator[str]:
+    """The address; the server runs on a loop and a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    server, port = asyncio.run_coroutine_threadsafe(_start(script), loop).result(10)
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        asyncio.run_coroutine_threadsafe(server.stop(None), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
+
+
+async def _start(script: Script) -> tuple[grpc.aio.Server, int]:
+    server = grpc.aio.server()
+    for add in SERVICES:
+        add(Servicer(script), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    return server, port
