@@ -8,6 +8,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -66,10 +67,11 @@ class SourceStores:
             tenant_id = session.tenant_id
         async with self.store_of(tenant_id, source.source_id) as store:
             if not await store.has(commit):
-                await self.fetch(store, database, proof, source)
-            if not await store.has(commit):
-                raise NotFound("commit", commit, remedy="Its source has moved on; index it again.")
-            await store.make_bundle(commit, target)
+                # The cache was deleted. A remote still gives an older commit by its hash, a bundle only its history.
+                await self.fetch(
+                    store, database, proof, replace(source, revision=commit if source.remote_uri else "HEAD")
+                )
+            await store.make_bundle(await store.resolve_commit(commit), target)
 
 
 async def _write_artifact(database: Database, proof: str, digest: str, path: Path) -> None:

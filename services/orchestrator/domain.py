@@ -9,6 +9,8 @@ from enum import StrEnum
 from typing import TypedDict
 from uuid import UUID
 
+LONGEST_RESEND_SECONDS = 600.0
+
 
 class TaskState(StrEnum):
     RUNNING = "running"
@@ -107,3 +109,8 @@ def decide_end(results: Mapping[str, StepResult], kinds: tuple[str, ...]) -> End
         return End(TaskState.SUCCEEDED, StepResult())
     state = TaskState.FAILED if len(failed) == len(wanted) else TaskState.PARTLY_SUCCEEDED
     return End(state, failed[0])
+
+
+def resend_delay_seconds(waited_seconds: float, *, first: float) -> float:
+    """Doubles with the time a command has waited, so that a long queue is not filled with copies of its commands."""
+    return min(max(first, waited_seconds), LONGEST_RESEND_SECONDS)

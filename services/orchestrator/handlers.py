@@ -17,7 +17,7 @@ from morningai.bus.handling import Short
 from morningai.db.session import Session
 from morningai.errors import Poison
 from services.orchestrator import repository, task_events, workflow
-from services.orchestrator.domain import Step, StepName, StepResult, StepState, Task, TaskState
+from services.orchestrator.domain import Step, StepName, StepResult, StepState, Task, TaskState, resend_delay_seconds
 from services.orchestrator.nodes import TaskContext, emit_timer
 from services.orchestrator.replies import result_of
 from services.orchestrator.settings import Settings
@@ -87,7 +87,9 @@ async def on_step_timed_out(settings: Settings, session: Session, envelope: Enve
         await _end_step(TaskContext(session, task, settings), step, _timed_out(step))
         return
     await outbox.send_again(session, command_id)
-    timer_id = await emit_timer(session, task, command_id=message.command_id, delay_seconds=settings.resend_seconds)
+    waited_seconds = (now - step.started_at).total_seconds()
+    delay_seconds = resend_delay_seconds(waited_seconds, first=settings.resend_seconds)
+    timer_id = await emit_timer(session, task, command_id=message.command_id, delay_seconds=delay_seconds)
     await repository.set_timer(session, task.task_id, step.step, timer_id)
 
 
