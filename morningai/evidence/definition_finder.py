@@ -16,11 +16,12 @@ from morningai.evidence.statements import Statement
 _WORST_DEFINITION = 0.5
 _PASSAGES_READ = 40
 _MANY_BACKTICKS = 8
+_DOCUMENTATION_MARKS = frozenset(('""', "''", 'r"', "//", "/*", "--"))
 _IS_A = re.compile(r"^[`*]*\s*(?:is|are)\s+(?:a|an|the|one|our)\b")
 _ARTICLE = re.compile(r"^(?:the|a|an|our|each|every)?\s*[`*\"“]*$", re.IGNORECASE)
 _VERB = re.compile(
     r"^[`*\"”’)]*\s*(?:\([^)]*\)\s*)?(?:service|server|package|module|database|queue)?\s*"
-    r"(?:is|are|was|serves?|does|provides?|handles?|holds?|keeps?|stores?|runs?|carries|authenticates?|owns?|lets?|"
+    r"(?:is|are|was|can|serves?|does|provides?|handles?|holds?|keeps?|stores?|runs?|carries|authenticates?|owns?|lets?|"
     r"exposes?|implements?|contains?|manages?|listens?|processes|sends?|receives?|connects?|answers?|admits?|turns?|acts?|(?!this|its|as|has|thus|always)[a-z]+s)\b"
 )  # fmt: skip
 SEPARATOR = re.compile(r"^[`*\"”’)]*\s*(?:\([^)]*\)\s*)?(?::|–|—|--|-(?=\s)|→|\|)")
@@ -53,22 +54,20 @@ class DefinitionFinder:
         if not self._lowered:
             self._lowered.extend(passage.text.lower() for passage in self.passages)
         homes = _homes(part)
+        folders = {home.rpartition("/")[0] for home in homes} - {""}
         aliases = [alias.lower() for alias in part.aliases]
         ordered = [
             (_home_rank(passage, homes), -_location(passage, part), index)
             for index, (passage, lowered) in enumerate(zip(self.passages, self._lowered, strict=True))
-            if any(alias in lowered for alias in aliases) or passage.path in homes or _in_home(passage, homes)
+            if any(alias in lowered for alias in aliases)
+            or passage.path in homes
+            or passage.path.rpartition("/")[0] in folders
         ]
         return [index for *_, index in sorted(ordered)[:_PASSAGES_READ]]
 
 
 def _homes(part: Part) -> frozenset[str]:
     return frozenset(fact.path for fact in part.facts if fact.kind in {"service", "module"})
-
-
-def _in_home(passage: Passage, homes: frozenset[str]) -> bool:
-    folder = passage.path.rpartition("/")[0]
-    return bool(folder) and any(folder == home.rpartition("/")[0] for home in homes)
 
 
 def _home_rank(passage: Passage, homes: frozenset[str]) -> int:
@@ -123,7 +122,8 @@ def _form(statement: Statement, part: Part, mention: re.Pattern[str]) -> float:
         return 1.0 * marked
     if _ARTICLE.match(before) and _VERB.match(after):
         return (1.0 if _IS_A.match(after) else 0.9) * marked
-    return (0.6 if statement.kind == "sentence" else 0.5) * marked
+    least = 0.35 if part.topic == "Packages" else 0.6 if statement.kind == "sentence" else 0.5
+    return least * marked
 
 
 def _main_definition(statement: Statement, part: Part) -> float:
@@ -155,7 +155,8 @@ def _opens_home(statement: Statement, part: Part) -> bool:
     in_own_folder = bool(folders) and any(alias.lower().rsplit(".", 1)[-1] == folders[-1] for alias in part.aliases)
     if name.startswith("readme") and in_own_folder:
         return statement.kind == "sentence"
-    return passage.path in _homes(part) and statement.kind == "comment" and not _named_symbol(statement)
+    is_documentation = statement.kind == "comment" and passage.text.lstrip()[:2] in _DOCUMENTATION_MARKS
+    return passage.path in _homes(part) and is_documentation and not _named_symbol(statement)
 
 
 def _named_symbol(statement: Statement) -> bool:

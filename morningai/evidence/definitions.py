@@ -39,8 +39,9 @@ _DOCSTRING = re.compile(r"""^\s*[rRbBuU]?(?P<mark>\"\"\"|\'\'\')""")
 _CODE_LINE = re.compile(r"[=({]|^\s*(?:return|raise|yield|await|throw|import|from|use|@)\b")
 _NO_CODE = re.compile(r"^\s*(?:[)\]}>{]+[,;:]?|else:?|try:?|pass|finally:?|end|\"\"\"|''')\s*$")
 _COMMENT_NOISE = re.compile(
-    r"^(?:noqa|type:|pylint|eslint|ruff|mypy|pragma|todo|fixme|copyright|spdx|-{3,}|={3,})", re.IGNORECASE
+    r"^(?:noqa|type:|pylint|pyright|isort|eslint|ruff|mypy|pragma|todo|fixme|copyright|spdx|-{3,}|={3,})", re.IGNORECASE
 )
+_TITLE = re.compile(r"\s*[^\n]+\n[ \t]*([=~^\-])\1{2,}[ \t]*(?:\n|$)")
 _MAX_SIGNATURE_LINES = 8
 _MAX_COMMENT = 400
 
@@ -144,7 +145,7 @@ def _docstring(
 def _paragraphs(passage: Passage, start: int, end: int, subject: str) -> Iterator[Statement]:
     for block in re.finditer(r"(?:[^\n]*\S[^\n]*(?:\n|$))+", passage.text[start:end]):
         paragraph = block.group()
-        if paragraph.lstrip().startswith((">>>", ".. ", "::", "- ``", "@param", ":param", "|")):
+        if paragraph.lstrip().startswith((">>>", ".. ", "::", "- ``", "@", ":", "|")):
             continue
         if (
             re.match(r"\s{8,}\S", paragraph)
@@ -152,7 +153,8 @@ def _paragraphs(passage: Passage, start: int, end: int, subject: str) -> Iterato
             and _is_literal(passage.text[start : start + block.start()])
         ):
             continue
-        for first, last in sentence_spans(paragraph):
+        title = _TITLE.match(paragraph)
+        for first, last in sentence_spans(paragraph, title.end() if title else 0):
             text = without_markup(paragraph[first:last])
             if 12 <= len(text) <= _MAX_COMMENT:
                 begin = start + block.start()

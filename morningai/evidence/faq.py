@@ -18,7 +18,7 @@ from morningai.evidence.words import WEAK_STEMS, content_stems, stemmed, stems
 
 FEWEST_FILES = 4
 _MOST_COMPARED = 400
-_SAME_FILE = 0.6
+_SAME_FILE = 0.7
 _SAME_KIND = 0.82
 _NEAR_DUPLICATE = 0.65
 _OFF_TOPIC = 0.35

@@ -16,6 +16,7 @@ from morningai.evidence.paths import is_prose, is_settings, path_prior
 from morningai.evidence.ranking import split
 from morningai.evidence.statements import Statement, claim, sentence
 from morningai.evidence.structure import is_declared_only, part_claims, project_name
+from morningai.evidence.words import stem
 
 _TARGETS = {
     "test": "How do I run the tests?",
@@ -37,7 +38,7 @@ _TARGETS = {
 _QUIET = re.compile(
     r"(?:^|/)(?:tests?|changelog|changes|history|license|code_of_conduct|todo)(?:[./_-]|$)", re.IGNORECASE
 )
-_PART_WEIGHTS = {"Services": 1.0, "Infrastructure": 0.85, "RPC services": 0.75, "Tables": 0.7}
+_PART_WEIGHTS = {"Services": 1.3, "Infrastructure": 0.85, "RPC services": 0.75, "Tables": 0.7}
 _MOST_READ = 1200
 _MOST_SECTION_CLAIMS = 2
 
@@ -68,7 +69,7 @@ def find_drafts(passages: Sequence[Passage], facts: Sequence[Fact]) -> list[Draf
             drafts.extend(_from_targets(passage))
         elif is_prose(passage.path):
             drafts.extend(_from_section(passage, name))
-        else:
+        elif not passage.path.endswith(".sql"):
             drafts.extend(_from_definition(passage, mentions))
     return drafts
 
@@ -115,9 +116,16 @@ def _from_section(passage: Passage, name: str) -> Iterator[Draft]:
         inside = [statement for statement in statements if statement.heading == heading]
         question, natural = heading_question(heading, passage.text, name)
         chosen = _section_answer(inside, wants_command=question.startswith("How do I"))
-        if question and chosen:
+        if question and chosen and not _is_about_another(question, heading, passage.path, name):
             score = natural * (0.9 if chosen[0].kind == "sentence" else 0.8) * _document_weight(passage.path)
             yield Draft("section", question, tuple(claim(statement) for statement in chosen), score)
+
+
+def _is_about_another(question: str, heading: str, path: str, name: str) -> bool:
+    """A general heading such as "Configuration" deep in the documentation is about its page, not about the project."""
+    general = name in question and name.lower() not in heading.lower()
+    page = PurePosixPath(path).stem.lower()
+    return general and "/" in path and page not in {"index", "readme"} and stem(heading.split()[0]) not in page
 
 
 def _section_answer(statements: Sequence[Statement], *, wants_command: bool) -> list[Statement]:

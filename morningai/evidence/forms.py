@@ -9,7 +9,7 @@ from morningai.evidence.statements import Statement
 from morningai.evidence.words import WEAK_STEMS, content_stems, stems
 
 DANGLING = re.compile(
-    r"^(?:it|its|this|these|those|they|he|she|we|that|such|however|but|and|also|then|otherwise|instead|in this case|"
+    r"^(?:it|its|i|this|these|those|they|he|she|we|that|such|however|but|and|also|then|otherwise|instead|in this case|"
     r"for example|note that|follow|refer to|continue|check out|see|here|there|both|if so|again|each (?:is|of|one)|"
     r"the (?:following|above|latter|former)|as (?:shown|described|above))\b",
     re.IGNORECASE,

@@ -76,6 +76,7 @@ _IMPERATIVES = frozenset(_GERUNDS.values()) | {
 }
 _INTERROGATIVE = re.compile(r"^(?:what|why|how|when|where|who|which|can|does|do|is|are|should|may)\b", re.IGNORECASE)
 _NUMBERED = re.compile(r"^(?:\d+(?:\.\d+)*[.)]?|[IVX]+\.)\s+")
+_COUNTS = frozenset(("one", "two", "three", "four", "five", "six", "seven", "some", "more", "other"))
 _LONGEST_HEADING_WORDS = 6
 
 
@@ -107,10 +108,10 @@ def heading_question(heading: str, text: str, name: str) -> tuple[str, float]:
 
 
 def _about_noun(words: str, text: str) -> tuple[str, float]:
-    if ":" in words or "/" in words:
+    if any(mark in words for mark in ":/&") or words.split()[0].lower() in _COUNTS:
         return "", 0.0
     noun = re.sub(r"^(?:the|a|an) ", "", words, flags=re.IGNORECASE)
-    is_plural = " and " in noun or " & " in noun or (noun.rstrip("s") != noun and not noun.endswith(("ss", "us", "is")))
+    is_plural = " and " in noun or (noun.rstrip("s") != noun and not noun.endswith(("ss", "us", "is")))
     defines = re.search(rf"(?i)\b{re.escape(noun)}\b[`*]*\s+(?:is|are)\s+(?:a|an|the)?\b", text)
     asked = words if words.lower().startswith(("the ", "a ", "an ")) else noun
     if defines:

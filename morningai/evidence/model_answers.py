@@ -6,6 +6,7 @@ of a structure question is added as an extracted claim.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
@@ -66,7 +67,7 @@ async def answer_with_model(
 
     With nothing that the question names in the passages the model is not asked, and engine and model are empty.
     """
-    extracted = answer_extractively(question, passages, facts)
+    extracted = await asyncio.to_thread(answer_extractively, question, passages, facts)
     if not extracted.found and not _is_mentioned(question, passages):
         return ModelAnswer(extracted, engine="", model="", prompt="", prompt_tokens=0, completion_tokens=0, dropped=0)
     shown = select_passages(passages, extracted.claims, budget_tokens=PASSAGE_TOKENS)
@@ -75,7 +76,7 @@ async def answer_with_model(
     drafts = completion.value.claims if completion.value.found or extracted.found else []
     kept = checked_claims(question, drafts, shown)
     return ModelAnswer(
-        answer=_combined(question, kept, extracted, (passages, facts)),
+        answer=await asyncio.to_thread(_combined, question, kept, extracted, (passages, facts)),
         engine=completion.engine,
         model=completion.model,
         prompt=f"{prompt.name}.v{prompt.version}",

@@ -72,7 +72,8 @@ class Part:
         names = "|".join(re.escape(alias) for alias in sorted(self.aliases, key=len, reverse=True))
         if self.topic == "Tables":
             return re.compile(rf"`(?:{names})`|\b(?:{names})`? tables?\b|\btables? `?(?:{names})\b", re.IGNORECASE)
-        return re.compile(rf"(?<![\w/.@-])(?:{names})(?![\w/@-]|\.\w)", re.IGNORECASE)
+        flags = re.NOFLAG if self.topic == "Packages" else re.IGNORECASE
+        return re.compile(rf"(?<![\w/.@-])(?:{names})(?![\w/@-]|\.\w)", flags)
 
 
 def fact_evidence(fact: Fact) -> Evidence:
@@ -176,13 +177,19 @@ def _infrastructure(passages: Sequence[Passage], facts: Sequence[Fact]) -> tuple
         if fact.kind == "compose_service" and (label := _known_infrastructure([fact])):
             declared.setdefault(label, []).append(fact)
     prominent = "\n".join(passage.text for passage in passages if is_prominent(passage.path)).lower()
+    architecture = "\n".join(
+        passage.text.lower()
+        for passage in passages
+        if is_prominent(passage.path) and "architecture" in passage.path.lower()
+    )
     needed = [fact.name for fact in facts if fact.kind == "dependency"]
     manifests = "\n".join([*needed, *(passage.text for passage in passages if is_manifest(passage.path))]).lower()
     parts = []
     for label, words in _INFRASTRUCTURE.items():
         mentions = sum(len(re.findall(rf"(?<![a-z]){re.escape(word)}(?![a-z])", prominent)) for word in words)
         required = any(re.search(rf"(?<![a-z]){re.escape(word)}", manifests) for word in words)
-        if label in declared or (label in _ALWAYS_PARTS and mentions >= 2) or (mentions and required):
+        stands_out = label in _ALWAYS_PARTS and (mentions >= 2 or any(word in architecture for word in words))
+        if label in declared or stands_out or (mentions and required):
             found = tuple(declared.get(label, ()))
             names = dict.fromkeys([label.lower(), *words, *(fact.name for fact in found)])
             parts.append(Part(name=label, topic="Infrastructure", facts=found, aliases=tuple(names)))

@@ -56,7 +56,7 @@ def path_prior(path: str) -> float:
     if name.startswith(("change", "history", "news", "release")) or not _HISTORY.isdisjoint(folders):
         return 0.55
     if name.startswith("test_") or not _TESTS.isdisjoint(folders):
-        return 0.6
+        return 0.5
     return 0.8 if not _EXAMPLES.isdisjoint(folders) else 1.0
 
 

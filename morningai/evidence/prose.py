@@ -18,7 +18,7 @@ _TABLE_RULE = re.compile(r"^\s*\|?[\s:|+=-]+\|?\s*$")
 _CODE_DIRECTIVE = re.compile(r"^\s*\.\. +(?:code-block|code|sourcecode|prompt|parsed-literal)::")
 _TEXT_DIRECTIVE = re.compile(r"^\s*\.\. +(?:note|warning|tip|hint|important|caution|admonition|seealso)::")
 _SKIPPED = re.compile(r"^\s*(?:<[a-zA-Z/!]|!?\[!\[|\[[^\]]+\]:\s|\.\. |:[\w-]+:(?:\s|$)|={3,}|-{3,}$|\*{3,}$)")
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”)\]`*_]*\s+(?=[\"'“(\[`*_:]*[A-Z0-9`])")
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”)\]`*_]*\s+(?=[\"'“(\[`*_:]*(?:[A-Z0-9`]|\{[a-z]+\}`))")
 _ABBREVIATED = re.compile(
     r"(?:\b(?:e\.g|i\.e|etc|vs|cf|approx|resp|no|fig|Mr|Ms|Dr)|\b[A-Z])\.[\"')\]]*\s+$", re.IGNORECASE
 )

@@ -14,7 +14,7 @@ from morningai.evidence.quotes import cite
 
 StatementKind = Literal["sentence", "item", "row", "command", "definition", "comment", "code", "setting"]
 
-_ROLE = re.compile(r":[a-z:+]+:`~?!?([^`<]*?)(?:\s*<[^>`]*>)?`")
+_ROLE = re.compile(r"(?::[a-z:+]+:|\{[a-z:+-]+\})`~?!?([^`<]*?)(?:\s*<[^>`]*>)?`")
 _LINK = re.compile(r"!?\[([^\]]*)\](?:\([^)]*\)|\[[^\]]*\])")
 _RST_LINK = re.compile(r"`([^`<]+?)\s*<[^>`]+>`_{1,2}")
 _EMPHASIS = re.compile(r"(?<![\w*])(\*{1,3}|__)(?=\S)(.+?)(?<=\S)\1(?![\w*])")
@@ -93,8 +93,10 @@ def readable(statement: Statement) -> str:
 
 
 def _with_heading(statement: Statement) -> str:
-    is_whole_sentence = statement.kind == "item" and statement.text[:1].isupper() and statement.text.count(" ") >= 5
-    if is_whole_sentence or not statement.heading or statement.kind == "row":
+    if statement.kind == "row":
+        return statement.text.rstrip(".") + "."
+    is_whole_sentence = statement.text[:1].isupper() and statement.text.count(" ") >= 5
+    if is_whole_sentence or not statement.heading:
         return sentence(statement.text)
     return f"{statement.heading}: {sentence(statement.text)}"
 

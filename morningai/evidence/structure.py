@@ -201,7 +201,9 @@ def _text(part: Part, statement: Statement) -> str:
             return f"`{part.name}`: {sentence(text[found.end() + after.end() :])}"
         if part.topic == "Services" and text[: found.start()].endswith("`"):
             return sentence(text)
-    if found and found.start() < 60 and statement.kind == "sentence":
+    if found and found.start() == 0 and statement.kind in {"sentence", "item"}:
+        return sentence(f"`{text[: found.end()]}`{text[found.end() :]}")
+    if found and len(text[: found.start()].strip("`* ").split()) <= 1 and statement.kind == "sentence":
         return sentence(text)
     if statement.kind == "row" and statement.subject.strip("`") != part.name:
         text = text.partition(": ")[2] or text

@@ -43,7 +43,7 @@ _WEAK = _words(
     example detail details information overview basic general difference ensure ensures guarantee prevent
     prevented avoid avoided protect manage managed perform performed contain contains include includes allow
     allows enable come take takes put place keep kept exactly different several various important best good new
-    responsible do doing look looks inside full first kind type
+    version required requires require responsible do doing look looks inside full first kind type
     """
 )
 _SYNONYM_GROUPS = (
@@ -64,6 +64,7 @@ _SYNONYM_GROUPS = (
     ("environment", "env"),
     ("repository", "repo"),
     ("argument", "parameter", "arg", "param"),
+    ("require", "need", "depend", "prerequisite"),
     ("folder", "directory", "dir"),
     ("contribute", "contributing", "contributor"),
 )

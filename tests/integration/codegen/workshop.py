@@ -51,7 +51,7 @@ class ScriptedModel:
     def prompt_budget(self, max_output_tokens: int) -> int:
         return 8_192 - max_output_tokens
 
-    async def complete_text(self, prompt: Prompt, max_output_tokens: int) -> Completion[str]:
+    async def complete_text(self, prompt: Prompt, max_output_tokens: int, *, temperature: float) -> Completion[str]:
         reply = self.replies[min(len(self.prompts), len(self.replies) - 1)]
         self.prompts.append(prompt)
         return Completion(reply, self.engine, self.model, prompt_tokens=self.tokens_of_a_call, completion_tokens=0)

@@ -110,7 +110,7 @@ class Script:
             step("answer", "faqgen", end=1.5, result="answers/1"),
         ]
     )
-    end_state: int = tasks_pb2.TASK_STATE_SUCCEEDED
+    end_state: tasks_pb2.TaskState.ValueType = tasks_pb2.TASK_STATE_SUCCEEDED
     failures: dict[str, list[MorningAIError]] = field(default_factory=lambda: defaultdict(list))
     breaks_after: list[int] = field(default_factory=list)
     """Events after which a watch breaks, one number per watch."""
@@ -141,7 +141,9 @@ class Script:
         return made
 
     def events(self) -> list[tasks_pb2.TaskEvent]:
-        def event(number: int, kind: str, state: int, changed: tasks_pb2.Step | None = None) -> tasks_pb2.TaskEvent:
+        def event(
+            number: int, kind: str, state: tasks_pb2.TaskState.ValueType, changed: tasks_pb2.Step | None = None
+        ) -> tasks_pb2.TaskEvent:
             return tasks_pb2.TaskEvent(
                 task=TASK,
                 sequence=number,
@@ -245,6 +247,10 @@ class Servicer(
         await self._begin("ListSources", request, context)
         return sources_pb2.ListSourcesResponse(sources=self.script.sources)
 
+    async def GetSource(self, request: sources_pb2.GetSourceRequest, context: Context) -> sources_pb2.Source:
+        await self._begin("GetSource", request, context)
+        return self.script.sources[0]
+
     async def GetAnswer(self, request: answers_pb2.GetAnswerRequest, context: Context) -> answers_pb2.Answer:
         await self._begin("GetAnswer", request, context)
         return self.script.answer
@@ -273,6 +279,10 @@ class Servicer(
         await self._begin("CreateTenant", request, context, key=OPERATOR_KEY)
         tenant = tenants_pb2.Tenant(name="tenants/1", slug=request.tenant.slug)
         return tenants_pb2.CreateTenantResponse(tenant=tenant, api_key=KEY)
+
+    async def GetTenant(self, request: tenants_pb2.GetTenantRequest, context: Context) -> tenants_pb2.Tenant:
+        await self._begin("GetTenant", request, context)
+        return tenants_pb2.Tenant(name="tenants/1", slug="acme")
 
 
 SERVICES = (

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.conftest import Cli
+
+GOLDEN = Path(__file__).parent / "golden"
+COMMANDS = (
+    "",
+    "up",
+    "source",
+    "source add",
+    "source list",
+    "ask",
+    "faq",
+    "change",
+    "task",
+    "task list",
+    "task show",
+    "task watch",
+    "task cancel",
+    "doc",
+    "doc list",
+    "doc show",
+    "tenant",
+    "tenant create",
+    "trace",
+    "model",
+    "model install",
+    "demo",
+)
+IMPORT_SECONDS = 0.5
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_as_it_was_agreed(cli: Cli, command: str) -> None:
+    """MORNINGAI_UPDATE_GOLDEN=1 writes the files anew."""
+    golden = GOLDEN / f"help{'-' if command else ''}{command.replace(' ', '-')}.txt"
+
+    said = cli(*command.split(), "--help")
+
+    if os.environ.get("MORNINGAI_UPDATE_GOLDEN"):
+        golden.write_text(said.out)
+    assert said.code == 0
+    assert said.out == golden.read_text()
+
+
+def test_help_is_there_at_once() -> None:
+    """The best of three: others may use the machine."""
+
+    def seconds() -> float:
+        began = time.monotonic()
+        subprocess.run([sys.executable, "-m", "morningai.cli", "--help"], check=True, capture_output=True)
+        return time.monotonic() - began
+
+    assert min(seconds() for _ in range(3)) < IMPORT_SECONDS
+
+
+def test_help_loads_neither_grpc_nor_the_database() -> None:
+    program = (
+        "import sys; from morningai.cli.main import run; run(['ask', '--help']); "
+        "print([name for name in ('grpc', 'google.protobuf', 'psycopg', 'nats') if name in sys.modules])"
+    )
+
+    said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+
+    assert said.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nothing",),
+        ("ask",),
+        ("ask", "How?", "--with", "poem"),
+        ("task", "list", "--limit", "0"),
+        ("up", "--port", "x"),
+    ],
+)
+def test_bad_usage_exits_2_and_names_the_help(cli: Cli, arguments: tuple[str, ...]) -> None:
+    said = cli(*arguments)
+
+    assert said.code == 2
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+    assert "--help" in said.err
+
+
+def test_bad_usage_as_json_is_json(cli: Cli) -> None:
+    said = cli("ask", "How?", "--with", "poem", "--json")
+
+    assert said.code == 2
+    assert said.error["reason"] == "BAD_USAGE"
+    assert said.error["field"] == "--with"
+
+
+def test_a_bare_group_shows_its_commands_and_exits_2(cli: Cli) -> None:
+    said = cli("task")
+
+    assert said.code == 2
+    assert "cancel" in said.err
+
+
+def test_a_reader_that_leaves_early_sees_no_traceback() -> None:
+    command = f"{sys.executable} -m morningai.cli --help | head -1"
+
+    said = subprocess.run(["sh", "-c", command], check=True, capture_output=True, text=True)
+
+    assert said.stderr == ""
