@@ -63,11 +63,15 @@ async def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
         return
     server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
     await server.start()
-    while not await server.healthy():
-        await asyncio.sleep(0.02)
+    await _until_healthy(server)
     await asyncio.to_thread(_make_template, server)
     yield server
     await server.stop()
+
+
+async def _until_healthy(server: EmbeddedPostgres | EmbeddedNats) -> None:
+    while not await server.healthy():  # noqa: ASYNC110  a server has no event to wait for
+        await asyncio.sleep(0.02)
 
 
 def _make_template(server: PostgresServer) -> None:
@@ -151,19 +155,24 @@ def tenant(database: TestDatabase) -> TestTenant:
     return database.create_tenant("acme")
 
 
-@pytest_asyncio.fixture
-async def nats_url(tmp_path: Path) -> AsyncIterator[str]:
-    """A NATS server whose users and permissions are the catalogue's."""
+@asynccontextmanager
+async def running_nats(folder: Path) -> AsyncIterator[str]:
+    """The URL of a NATS server whose users and permissions are the catalogue's."""
     if CONTAINERS:
-        with _nats_container(tmp_path) as url:
+        with _nats_container(folder) as url:
             yield url
         return
-    server = EmbeddedNats(tmp_path / "nats", None, AUTHORIZATION)
+    server = EmbeddedNats(folder / "nats", None, AUTHORIZATION)
     await server.start()
-    while not await server.healthy():
-        await asyncio.sleep(0.02)
+    await _until_healthy(server)
     yield server.url
     await server.stop()
+
+
+@pytest_asyncio.fixture
+async def nats_url(tmp_path: Path) -> AsyncIterator[str]:
+    async with running_nats(tmp_path) as url:
+        yield url
 
 
 @dataclass

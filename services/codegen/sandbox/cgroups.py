@@ -70,6 +70,16 @@ async def remove_groups(made: tuple[Path, ...]) -> None:
                 await asyncio.sleep(_REMOVAL_PAUSE_SECONDS)
 
 
+def remove_stale_groups(groups: ControlGroups) -> None:
+    """Removes empty groups whose service was killed before it could."""
+    for parent in {path for path in (groups.memory, groups.processes) if path is not None}:
+        for group in parent.glob("morningai-*-run-*"):
+            owner = group.name.split("-")[1]
+            if owner.isdigit() and not Path("/proc", owner).exists():
+                with contextlib.suppress(OSError):
+                    group.rmdir()
+
+
 def _settings(limits: Limits, *, unified: bool) -> dict[str, int]:
     if unified:
         return {"memory.max": limits.memory_bytes, "memory.swap.max": 0, "pids.max": limits.processes}

@@ -14,7 +14,13 @@ import structlog
 
 from services.codegen.processes import Caps, Finished, Stop, run_process
 from services.codegen.sandbox.bubblewrap import Features, Layout, inner_command, sandbox_arguments
-from services.codegen.sandbox.cgroups import ControlGroups, find_control_groups, make_groups, remove_groups
+from services.codegen.sandbox.cgroups import (
+    ControlGroups,
+    find_control_groups,
+    make_groups,
+    remove_groups,
+    remove_stale_groups,
+)
 from services.codegen.sandbox.host import Host, find_host, install_packages, sandbox_unavailable, write_system_files
 from services.codegen.sandbox.limits import Limits
 from services.codegen.sandbox.seccomp import filter_program
@@ -58,9 +64,11 @@ class Sandbox:
         tree = folder / "empty"
         tree.mkdir(parents=True, exist_ok=True)
         packages = await asyncio.to_thread(install_packages, host, folder)
+        groups = find_control_groups()
+        remove_stale_groups(groups)
         problem = ""
         for features in _candidates(root=root):
-            sandbox = cls(host, features, find_control_groups(), packages, folder)
+            sandbox = cls(host, features, groups, packages, folder)
             trial = await sandbox.run([str(host.python), "-c", "import pytest"], tree=tree, limits=_TRIAL_LIMITS)
             if trial.exit_code == 0:
                 log.info("codegen.sandbox.ready", **asdict(features), control_groups=sandbox.groups.available)

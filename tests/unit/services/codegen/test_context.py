@@ -45,7 +45,7 @@ def test_a_method_is_shown_under_its_class() -> None:
     filler = "\n\n".join(f"def other_{n}(value):\n    return value * {n}" for n in range(400))
     files = {"shop.py": f"{filler}\n\nclass Till:\n    def pay(self):\n        return 0\n"}
     context = choose_context(files, instruction="Fix pay", failures=[], budget_tokens=300)
-    assert context.files == "# shop.py\nclass Till:\n    def pay(self):\n        return 0"
+    assert context.files == "class Till:\n    def pay(self):\n        return 0"
 
 
 def test_tests_are_never_among_the_files_to_change() -> None:

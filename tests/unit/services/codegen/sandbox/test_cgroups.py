@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from services.codegen.sandbox.cgroups import ControlGroups, find_control_groups, make_groups
+from services.codegen.sandbox.cgroups import ControlGroups, find_control_groups, make_groups, remove_stale_groups
 from services.codegen.sandbox.limits import Limits
 
 LIMITS = Limits(memory_bytes=1024, processes=7)
@@ -49,3 +50,12 @@ def test_version_1_has_a_group_in_each_hierarchy(tmp_path: Path) -> None:
 
     assert made == (tmp_path / "m" / "run", tmp_path / "p" / "run")
     assert (tmp_path / "p" / "run" / "pids.max").read_text() == "7"
+
+
+def test_groups_of_services_that_are_gone_are_removed_and_others_kept(tmp_path: Path) -> None:
+    stale, ours = tmp_path / "morningai-999999999-run-a", tmp_path / f"morningai-{os.getpid()}-run-b"
+    stale.mkdir()
+    ours.mkdir()
+    remove_stale_groups(ControlGroups(memory=tmp_path))
+
+    assert list(tmp_path.iterdir()) == [ours]
