@@ -7,8 +7,9 @@ from opentelemetry.instrumentation.grpc import aio_client_interceptors
 
 from morningai.errors import MorningAIError, NotFound, Permanent, Unavailable
 from morningai.rpc.call import PROOF_KEY
-from morningai.rpc.server import MAX_MESSAGE_BYTES
 
+# Between services an overview of a large repository may be larger than what the public door takes.
+LARGEST_REPLY_BYTES = 64 * 1024 * 1024
 TRANSIENT = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -23,7 +24,7 @@ def make_channel(address: str) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(
         address,
         interceptors=aio_client_interceptors(),  # type: ignore[no-untyped-call]
-        options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.max_reconnect_backoff_ms", 1000)],
+        options=[("grpc.max_receive_message_length", LARGEST_REPLY_BYTES), ("grpc.max_reconnect_backoff_ms", 1000)],
     )
 
 
