@@ -42,10 +42,12 @@ class CredentialsFile:
     def _read(self) -> dict[str, Entry]:
         try:
             content: dict[str, Entry] = json.loads(self.path.read_text(encoding="utf-8"))
+            return {
+                address: Entry(default=entry["default"], keys={**entry["keys"]}) for address, entry in content.items()
+            }
         except FileNotFoundError:
             return {}
-        except ValueError as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise FailedPrecondition(
                 f"{self.path} is damaged.", remedy="Correct or remove it, and give the key with MORNINGAI_API_KEY."
             ) from error
-        return content

@@ -8,6 +8,7 @@ from typing import TypeVar
 from rich.table import Table
 from rich.text import Text
 
+from morningai.cli.output import Output
 from morningai.cli.safe_text import safe
 
 T = TypeVar("T")
@@ -27,10 +28,21 @@ def all_pages(fetch: Callable[[int, str], tuple[Sequence[T], str]], *, limit: in
     return found[:limit]
 
 
-def listing(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(*columns, box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for column in table.columns:
-        column.overflow = "fold"
+def show_listing(output: Output, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """The first column is what other commands are given, so it is never shortened. Off a terminal nothing is."""
+    if output.console.is_terminal:
+        output.show(_table(columns, rows))
+        return
+    lines = [columns, *rows]
+    widths = [max(len(line[number]) for line in lines) for number in range(len(columns))]
+    for line in lines:
+        output.line("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for number, column in enumerate(columns):
+        table.add_column(column, no_wrap=True, overflow="ignore" if number == 0 else "ellipsis")
     for row in rows:
         table.add_row(*(Text(safe(cell)) for cell in row))
     return table

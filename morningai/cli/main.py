@@ -80,13 +80,13 @@ def _bad_usage(error: usage.ClickException, *, json_output: bool) -> int:
     if isinstance(error, usage.NoArgsIsHelpError):
         typer.echo(error.format_message(), err=True)
         return ExitCode.BAD_INPUT
-    parameter = error.param_hint if isinstance(error, usage.BadParameter) else None
+    parameter = error.param if isinstance(error, usage.BadParameter) else None
     command = context.command_path if context else "morningai"
     problem = Problem(
         error.format_message(),
         ExitCode.BAD_INPUT,
         reason="BAD_USAGE",
-        field=str(parameter or ""),
+        field=" / ".join(parameter.opts) if parameter else "",
         next_step=f"{command} --help",
     )
     Output(json_output=json_output).problem(problem)

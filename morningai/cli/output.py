@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.padding import Padding
+from rich.rule import Rule
 from rich.text import Text
 
 from morningai.cli.problem import Problem
@@ -36,15 +39,34 @@ class Output:
         self.console.print(Text(safe(text), style=style), soft_wrap=True)
 
     def paragraph(self, text: str, *, indent: int = 0, style: str = "") -> None:
-        self.console.print(Padding(Text(safe(text), style=style), (0, 0, 0, indent)))
+        """Wrapped on a terminal only."""
+        if self.console.is_terminal:
+            self.console.print(Padding(Text(safe(text), style=style), (0, 0, 0, indent), expand=False))
+        else:
+            self.line("\n".join(" " * indent + line for line in text.split("\n")))
+
+    def heading(self, title: str) -> None:
+        self.line()
+        self.show(Rule(Text(safe(title.split("\n")[0])), align="left", style="dim"))
 
     def show(self, renderable: RenderableType) -> None:
-        self.console.print(renderable)
+        """Text keeps its lines, so that it can be copied and piped; anything else is laid out."""
+        self.console.print(renderable, soft_wrap=isinstance(renderable, Text))
 
     def note(self, text: str, style: str = "dim") -> None:
         """Something besides the result; not said to a program."""
         if not self.json_output:
             self.errors.print(Text(safe(text), style=style), soft_wrap=True)
+
+    @contextmanager
+    def waiting(self, text: str) -> Iterator[None]:
+        """Says what is waited for, with a spinner on a terminal."""
+        if self.json_output or not self.errors.is_terminal:
+            self.note(text)
+            yield
+        else:
+            with self.errors.status(Text(safe(text))):
+                yield
 
     def problem(self, problem: Problem) -> None:
         if self.json_output:

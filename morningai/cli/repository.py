@@ -33,9 +33,11 @@ def find_repository(path: Path) -> LocalRepository:
         raise InvalidInput("path", f"{path} is not a folder.", remedy="Give the folder of a git repository, or a URL.")
     found = run_git("rev-parse", "--is-bare-repository", "--is-shallow-repository", folder=path)
     if found.returncode != 0:
+        words = _last_line(found.stderr)
+        why = "" if words.startswith("not a git repository") else f" ({words})"
         raise InvalidInput(
             "path",
-            f"{path} is not a git repository ({_last_line(found.stderr)}).",
+            f"{path} is not a git repository{why}.",
             remedy="Make it one with `git init && git add -A && git commit -m start`, or give another folder.",
         )
     bare, shallow = (word == "true" for word in found.stdout.split())

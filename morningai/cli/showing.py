@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rich.rule import Rule
 from rich.text import Text
 
 from morningai.api.answers.v1 import answers_pb2 as answers
@@ -36,7 +35,7 @@ def show_outcome(output: Output, outcome: Outcome) -> None:
 
 
 def show_answer(output: Output, answer: answers.Answer) -> None:
-    _heading(output, answer.question or "Answer")
+    output.heading(answer.question or "Answer")
     if not answer.found:
         output.paragraph("Not found in the sources.", style="yellow")
         output.paragraph(f"Searched: {', '.join(answer.searched) or 'nothing'}", style="dim")
@@ -45,7 +44,7 @@ def show_answer(output: Output, answer: answers.Answer) -> None:
 
 
 def show_faq(output: Output, faq: faqs.Faq) -> None:
-    _heading(output, f"FAQ · {len(faq.items)} questions")
+    output.heading(f"FAQ · {len(faq.items)} questions")
     for number, item in enumerate(faq.items, start=1):
         output.paragraph(f"{number}. {item.question}", style="bold")
         _show_claims(output, item.claims)
@@ -54,7 +53,7 @@ def show_faq(output: Output, faq: faqs.Faq) -> None:
 
 def show_document(output: Output, document: documents.Document) -> None:
     """The content as it is where it is piped; on a terminal its Markdown is drawn, below the metadata block."""
-    _heading(output, f"{document.title} · version {document.version}")
+    output.heading(f"{document.title} · version {document.version}")
     if not output.console.is_terminal:
         output.line(document.content.rstrip("\n"))
     else:
@@ -65,8 +64,8 @@ def show_document(output: Output, document: documents.Document) -> None:
 
 def show_change(output: Output, change: changes.Change) -> None:
     state = change_state(change.state)
-    _heading(output, f"Change · {change.instruction}")
-    output.console.print(Text.assemble("state   ", (state, STYLES.get(state, "red"))))
+    output.heading(f"Change · {change.instruction}")
+    output.show(Text.assemble("state   ", (state, STYLES.get(state, "red"))))
     output.line(f"reason  {change.reason}")
     for test in change.tests:
         if test.before != test.after:
@@ -81,7 +80,7 @@ def show_end(output: Output, task: tasks.Task) -> None:
     """How the task ended, and why each failed step did."""
     state = task_state(task.state)
     output.line()
-    output.console.print(Text.assemble((state, STYLES.get(state, "")), f" · {task.name} · trace {task.trace_id}"))
+    output.show(Text.assemble((state, STYLES.get(state, "")), f" · {task.name} · trace {task.trace_id}"))
     failed = [(step.step, step.failure) for step in task.steps if step.HasField("failure")]
     if not failed and task.HasField("failure"):
         failed = [("task", task.failure)]
@@ -98,10 +97,8 @@ def show_failure(output: Output, step: str, failure: tasks.Failure) -> None:
 def show_steps(output: Output, steps: Iterable[tasks.Step]) -> None:
     for step in steps:
         state = step_state(step.state)
-        output.console.print(
-            Text.assemble("  ", step.step.ljust(10), (state.ljust(10), STYLES.get(state, "")), safe(step_detail(step))),
-            soft_wrap=True,
-        )
+        said = safe(step_detail(step))
+        output.show(Text.assemble("  ", step.step.ljust(10), (state.ljust(10), STYLES.get(state, "")), said))
 
 
 def diff_text(patch: str) -> Text:
@@ -135,8 +132,3 @@ def _split_metadata(content: str) -> tuple[str, str]:
     if not content.startswith(METADATA_FENCE) or end < 0:
         return "", content
     return content[len(METADATA_FENCE) : end], content[end + 1 + len(METADATA_FENCE) :]
-
-
-def _heading(output: Output, title: str) -> None:
-    output.line()
-    output.show(Rule(Text(safe(title.split("\n")[0])), align="left", style="dim"))

@@ -84,4 +84,5 @@ def bar(span: Span, start: datetime, last: datetime, *, cells: int) -> str:
 
 def _span(step: api.Step) -> Span:
     end = moment(step.end_time) if step.HasField("end_time") else None
-    return Span(step.step, step.service, step_state(step.state), moment(step.start_time), end, step_detail(step))
+    detail = step.failure.reason if step.HasField("failure") else step_detail(step)
+    return Span(step.step, step.service, step_state(step.state), moment(step.start_time), end, detail)

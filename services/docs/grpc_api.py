@@ -43,7 +43,7 @@ class SourceServicer(sources_pb2_grpc.SourceServiceServicer):
         await self._stores.check_remote(remote_uri)
         async with rpc_session(self._database) as session:
             source = await repository.insert_source(
-                session, source_id=source_id, repository=remote_uri, remote_uri=remote_uri, bundle_digest=""
+                session, source_id=source_id, repository=remote_uri, remote_uri=remote_uri
             )
             if source is None:
                 source = _same_remote(await repository.get_source(session, source_id), remote_uri)
@@ -62,9 +62,11 @@ class SourceServicer(sources_pb2_grpc.SourceServiceServicer):
         pieces = (request.piece async for request in request_iterator)
         async with uploads.received(pieces, self._stores.folder, most_bytes=self._settings.docs_upload_bytes) as upload:
             async with self._stores.store_of(tenant_id, source_id) as store:
-                await import_bundle(upload.path, store)
+                commit = await import_bundle(upload.path, store)
             async with rpc_session(self._database) as session:
-                source = await uploads.keep_upload(session, upload, source_id=source_id, repository_name=name)
+                source = await uploads.keep_upload(
+                    session, upload, source_id=source_id, repository_name=name, commit=commit
+                )
         return source_message(source)
 
     async def GetSource(self, request: sources.GetSourceRequest, context: Context) -> sources.Source:

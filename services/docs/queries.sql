@@ -1,12 +1,13 @@
 -- name: insert_source
-INSERT INTO sources (source_id, kind, repository, remote_uri, revision, bundle_digest)
-VALUES (%(source_id)s, %(kind)s, %(repository)s, %(remote_uri)s, %(revision)s, %(bundle_digest)s)
+INSERT INTO sources (source_id, kind, repository, remote_uri, revision, bundle_digest, commit)
+VALUES (%(source_id)s, %(kind)s, %(repository)s, %(remote_uri)s, %(revision)s, %(bundle_digest)s, %(commit)s)
 ON CONFLICT DO NOTHING
 RETURNING *
 
 -- name: replace_bundle
 UPDATE sources
-SET repository = %(repository)s, bundle_digest = %(bundle_digest)s, state = 'registered', failure = '', updated_at = now()
+SET repository = %(repository)s, bundle_digest = %(bundle_digest)s, commit = %(commit)s, state = 'registered',
+    failure = '', updated_at = now()
 WHERE source_id = %(source_id)s AND kind = 'upload'
 RETURNING *
 
@@ -164,7 +165,7 @@ WHERE d.document_id = %(document_id)s AND v.version = coalesce(nullif(%(version)
 
 -- name: list_documents
 SELECT d.document_id, d.title, d.source_id, d.task_id, d.newest_version AS version, d.published_version,
-       d.created_at, d.updated_at, v.content_hash
+       d.created_at, d.updated_at, v.content_hash, v.metadata
 FROM documents AS d JOIN document_versions AS v ON v.document_id = d.document_id AND v.version = d.newest_version
 WHERE %(before)s::uuid IS NULL OR d.document_id < %(before)s
 ORDER BY d.document_id DESC

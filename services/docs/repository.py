@@ -13,7 +13,13 @@ QUERIES = load_queries(__file__)
 
 
 async def insert_source(
-    session: Session, *, source_id: str, repository: str, remote_uri: str, bundle_digest: str
+    session: Session,
+    *,
+    source_id: str,
+    repository: str,
+    remote_uri: str = "",
+    bundle_digest: str = "",
+    commit: str = "",
 ) -> Source | None:
     """None when the name is taken."""
     row = await session.row(
@@ -25,16 +31,19 @@ async def insert_source(
             "remote_uri": remote_uri or None,
             "revision": "HEAD",
             "bundle_digest": bundle_digest or None,
+            "commit": commit,
         },
     )
     return _source(row) if row else None
 
 
-async def replace_bundle(session: Session, *, source_id: str, repository: str, bundle_digest: str) -> Source | None:
+async def replace_bundle(
+    session: Session, *, source_id: str, repository: str, bundle_digest: str, commit: str
+) -> Source | None:
     """None when the source is no uploaded one."""
     row = await session.row(
         QUERIES["replace_bundle"],
-        {"source_id": source_id, "repository": repository, "bundle_digest": bundle_digest},
+        {"source_id": source_id, "repository": repository, "bundle_digest": bundle_digest, "commit": commit},
     )
     return _source(row) if row else None
 

@@ -46,7 +46,7 @@ async def received(pieces: AsyncIterator[bytes], folder: Path, *, most_bytes: in
         yield Upload(path, checksum.hexdigest(), size_bytes)
 
 
-async def keep_upload(session: Session, upload: Upload, *, source_id: str, repository_name: str) -> Source:
+async def keep_upload(session: Session, upload: Upload, *, source_id: str, repository_name: str, commit: str) -> Source:
     """Store the bundle and point the source to it. Raises AlreadyExists for a remote source of that name."""
     if await repository.insert_artifact(
         session, digest=upload.digest, media_type=MEDIA_TYPE, size_bytes=upload.size_bytes
@@ -54,11 +54,8 @@ async def keep_upload(session: Session, upload: Upload, *, source_id: str, repos
         with upload.path.open("rb") as file:
             for ordinal, piece in enumerate(iter(lambda: file.read(PIECE_BYTES), b"")):
                 await repository.insert_artifact_piece(session, upload.digest, ordinal, piece)
-    source = await repository.insert_source(
-        session, source_id=source_id, repository=repository_name, remote_uri="", bundle_digest=upload.digest
-    ) or await repository.replace_bundle(
-        session, source_id=source_id, repository=repository_name, bundle_digest=upload.digest
-    )
+    kept = {"source_id": source_id, "repository": repository_name, "bundle_digest": upload.digest, "commit": commit}
+    source = await repository.insert_source(session, **kept) or await repository.replace_bundle(session, **kept)
     if source is None:
         raise AlreadyExists("source", f"sources/{source_id}", remedy="It is a remote one; choose another name.")
     return source

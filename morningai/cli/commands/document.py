@@ -78,7 +78,7 @@ def show(
 
 
 def _show_list(output: Output, documents: list[Document]) -> None:
-    from morningai.cli.listing import listing
+    from morningai.cli.listing import show_listing
     from morningai.cli.wording import clock
 
     rows = [
@@ -91,4 +91,4 @@ def _show_list(output: Output, documents: list[Document]) -> None:
         )
         for document in documents
     ]
-    output.show(listing(("document", "version", "source", "updated", "title"), rows))
+    show_listing(output, ("document", "version", "source", "updated", "title"), rows)

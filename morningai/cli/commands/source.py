@@ -59,7 +59,7 @@ def list_sources(invocation: Invocation) -> ExitCode:
       morningai source list
     """
     from morningai.api.sources.v1 import sources_pb2 as api
-    from morningai.cli.listing import all_pages, listing
+    from morningai.cli.listing import all_pages, show_listing
     from morningai.cli.output import message_json
     from morningai.cli.wording import clock, source_kind
 
@@ -85,7 +85,7 @@ def list_sources(invocation: Invocation) -> ExitCode:
         )
         for source in sources
     ]
-    invocation.output.show(listing(("name", "kind", "repository", "commit", "files", "updated"), rows))
+    show_listing(invocation.output, ("name", "kind", "repository", "commit", "files", "updated"), rows)
     return ExitCode.SUCCESS
 
 
@@ -97,8 +97,8 @@ def _upload(output: Output, gateway: Gateway, source_id: str, location: str) -> 
         output.note(
             f"{repository.uncommitted_count} uncommitted changes in {repository.folder} are not included.", "yellow"
         )
-    output.note(f"Uploading {repository.folder} at {repository.commit[:7]} …")
-    return add_local(gateway, source_id, repository)
+    with output.waiting(f"Uploading {repository.folder} at {repository.commit[:7]} …"):
+        return add_local(gateway, source_id, repository)
 
 
 def _show(output: Output, source: Source) -> None:

@@ -118,7 +118,7 @@ def _show_task(output: Output, task: Task) -> None:
 
 
 def _show_list(output: Output, tasks: list[Task]) -> None:
-    from morningai.cli.listing import listing
+    from morningai.cli.listing import show_listing
     from morningai.cli.wording import clock, task_kind, task_state
 
     rows = [
@@ -128,9 +128,8 @@ def _show_list(output: Output, tasks: list[Task]) -> None:
             ", ".join(task_kind(kind) for kind in task.kinds),
             task.source.removeprefix("sources/"),
             clock(task.create_time),
-            task.trace_id,
             task.instruction.split("\n")[0][:60],
         )
         for task in tasks
     ]
-    output.show(listing(("task", "state", "kinds", "source", "created", "trace", "instruction"), rows))
+    show_listing(output, ("task", "state", "kinds", "source", "created", "instruction"), rows)

@@ -41,7 +41,7 @@ def trace(
     with invocation.gateway() as gateway:
         events = _events(gateway, trace_id)
         if not events:
-            raise NotFound("trace", trace_id, remedy="`morningai task list` shows the trace of each task.")
+            raise NotFound("trace", trace_id, remedy="`morningai task show TASK` names the trace of a task.")
         if invocation.output.json_output:
             content = [message_json(event) for event in events]
             invocation.output.document({"trace_id": events[0].trace_id, "events": content})

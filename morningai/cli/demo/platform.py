@@ -12,16 +12,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from morningai.embedded.process import Command
 from morningai.errors import FailedPrecondition, Unavailable
 
 START_TIMEOUT_SECONDS = 240.0
 STOP_TIMEOUT_SECONDS = 45.0
-_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -34,21 +34,23 @@ class Ready:
     seconds: float
 
 
-def up_command(data_dir: Path, port: int, *, use_model: bool) -> tuple[str, ...]:
+class UpCommand(Protocol):
+    def __call__(self, data_dir: Path, port: int, *, use_model: bool) -> Sequence[str]: ...
+
+
+def up_command(data_dir: Path, port: int, *, use_model: bool) -> Sequence[str]:
     model = "--model" if use_model else "--no-model"
     command = (sys.executable, "-m", "morningai.cli", "up", "--json", model)
     return (*command, "--data-dir", str(data_dir), "--port", str(port))
 
 
 @contextlib.contextmanager
-def running_platform(
-    command: Sequence[str], *, errors_file: Path, on_wait: Callable[[float], None] = lambda seconds: None
-) -> Iterator[Ready]:
+def running_platform(command: Sequence[str], *, errors_file: Path) -> Iterator[Ready]:
     """Ready inside the block, stopped after it. Raises FailedPrecondition with the reason when it does not start."""
     with errors_file.open("wb") as errors:
         process = _start(command, errors.fileno())
     try:
-        yield _wait_until_ready(process, _lines_of(process), errors_file, on_wait)
+        yield _wait_until_ready(process, _lines_of(process), errors_file)
     finally:
         _stop(process)
 
@@ -73,8 +75,9 @@ def _lines_of(process: subprocess.Popen[str]) -> queue.Queue[str | None]:
 
     def read() -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            lines.put(line)
+        with process.stdout as said:
+            for line in said:
+                lines.put(line)
         lines.put(None)
 
     threading.Thread(target=read, name="up's lines", daemon=True).start()
@@ -85,15 +88,13 @@ def _wait_until_ready(
     process: subprocess.Popen[str],
     lines: queue.Queue[str | None],
     errors_file: Path,
-    on_wait: Callable[[float], None],
 ) -> Ready:
-    began = time.monotonic()
-    while (waited := time.monotonic() - began) < START_TIMEOUT_SECONDS:
-        on_wait(waited)
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while (left := deadline - time.monotonic()) > 0:
         try:
-            line = lines.get(timeout=_POLL_SECONDS)
+            line = lines.get(timeout=left)
         except queue.Empty:
-            continue
+            break
         if line is None:
             raise _not_started(f"it ended with {process.wait()}", errors_file)
         if ready := _read_event(line):

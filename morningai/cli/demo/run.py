@@ -13,16 +13,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.rule import Rule
-
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.api.tenants.v1 import tenants_pb2 as tenants
 from morningai.cli.adding import add_local
 from morningai.cli.connection import EMBEDDED, parse_address
 from morningai.cli.credentials import FILE_NAME, CredentialsFile
-from morningai.cli.demo.judgement import shortcomings_of_change, shortcomings_of_main
+from morningai.cli.demo.judgement import EXTRACTIVE, shortcomings_of_change, shortcomings_of_main
 from morningai.cli.demo.model_choice import prepare_model
-from morningai.cli.demo.platform import Ready, free_port, running_platform, up_command
+from morningai.cli.demo.platform import Ready, UpCommand, free_port, running_platform, up_command
 from morningai.cli.demo.report import Report
 from morningai.cli.demo.repositories import (
     FIX_INSTRUCTION,
@@ -50,6 +48,7 @@ class DemoOptions:
     folder: Path
     data_dir: Path | None = None
     json_path: Path | None = None
+    up_command: UpCommand = up_command
 
 
 def run_demo(output: Output, options: DemoOptions) -> ExitCode:
@@ -79,9 +78,11 @@ class _Demo:
         repository = self.report.repository = current_repository(self._options.folder, self._scratch)
         self._say_repository(repository)
         use_model = prepare_model(self._output, os.environ)
-        command = up_command(self._data_dir, free_port(), use_model=use_model)
-        self._output.line("Starting PostgreSQL, NATS and the six services …")
-        with running_platform(command, errors_file=self._scratch / "up.log") as ready:
+        command = self._options.up_command(self._data_dir, free_port(), use_model=use_model)
+        with contextlib.ExitStack() as until_stopped:
+            with self._output.waiting("Starting PostgreSQL, NATS and the six services …"):
+                platform = running_platform(command, errors_file=self._scratch / "up.log")
+                ready = until_stopped.enter_context(platform)
             self.report.engine = ready.engine
             self._output.line(f"Started in {ready.seconds:.1f} s; engine {ready.engine}.")
             with self._gateway_of_a_tenant(ready) as gateway:
@@ -115,20 +116,21 @@ class _Demo:
         return Gateway(target, created.api_key)
 
     def _do_main_job(self, gateway: Gateway, repository: DemoRepository) -> None:
-        self._output.show(Rule("An answer, an FAQ and a document"))
+        self._output.heading("An answer, an FAQ and a document")
         outcome = self._do(gateway, repository, QUESTION, kinds=("answer", "faq", "document"))
         self.report.main = outcome
         show_outcome(self._output, outcome)
 
     def _do_change(self, gateway: Gateway) -> None:
-        self._output.show(Rule("A change of a repository whose test fails"))
+        self._output.heading("A change of a repository whose test fails")
         repository = make_broken_repository(self._scratch / "pricing")
         outcome = self._do(gateway, repository, FIX_INSTRUCTION, kinds=("change",))
         self.report.change = outcome
         show_outcome(self._output, outcome)
 
     def _do(self, gateway: Gateway, repository: DemoRepository, instruction: str, *, kinds: Sequence[str]) -> Outcome:
-        source = add_local(gateway, repository.source_id, repository.local)
+        with self._output.waiting(f"Adding {repository.local.name} …"):
+            source = add_local(gateway, repository.source_id, repository.local)
         self._output.line(f"{source.name} @{repository.local.commit[:7]} is added.")
         task = create_task(gateway, instruction, source=source.name, kinds=kinds)
         ended = follow(gateway, task.name, make_progress(self._output))
@@ -137,7 +139,7 @@ class _Demo:
         return fetch_outcome(gateway, ended)
 
     def _show_traces(self) -> None:
-        self._output.show(Rule("Traces"))
+        self._output.heading("Traces")
         outcomes = [outcome for outcome in (self.report.main, self.report.change) if outcome]
         for outcome, events in zip(outcomes, self.report.events, strict=True):
             show_timeline(self._output, outcome.task, events)
@@ -159,6 +161,8 @@ class _Demo:
         ]
         for shortcoming in self.report.shortcomings:
             self._output.line(shortcoming, style="red")
+        if not self.report.shortcomings and self.report.engine == EXTRACTIVE:
+            self._output.line("Without a model the change was refused, as it must be.")
         end = "failed" if self.report.shortcomings else "succeeded"
         self._output.line(f"The demo {end} in {seconds:.0f} s. Everything is stopped.", style="bold")
         if self._options.data_dir and not self.report.shortcomings:

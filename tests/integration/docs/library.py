@@ -35,7 +35,7 @@ class Library:
         remote = f"https://git.example/{source_id}"
         self.run(
             "insert_source", source_id=source_id, kind="remote", repository=remote, remote_uri=remote, revision="HEAD",
-            bundle_digest=None,
+            bundle_digest=None, commit="",
         )  # fmt: skip
         snapshot = self.run("insert_snapshot", source_id=source_id, commit=commit)[0]["snapshot_id"]
         hashes = {path: sha1(text.encode(), usedforsecurity=False).hexdigest() for path, text in files.items()}

@@ -102,7 +102,7 @@ def test_a_source_of_one_tenant_is_no_source_of_another(database: TestDatabase, 
     other = database.create_tenant("other")
     for proof in (tenant.grant(), other.grant()):
         with open_library(database.dsn("docs_app"), proof) as opened:
-            assert len(opened.run("insert_source", **source, bundle_digest=None)) == 1
+            assert len(opened.run("insert_source", **source, bundle_digest=None, commit="")) == 1
             assert len(opened.run("list_sources", after="", limit=10)) == 1
 
 

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -35,7 +35,7 @@ COMMANDS = (
     "model install",
     "demo",
 )
-IMPORT_SECONDS = 0.5
+HELP_SECONDS = 0.5
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -52,14 +52,15 @@ def test_help_is_as_it_was_agreed(cli: Cli, command: str) -> None:
 
 
 def test_help_is_there_at_once() -> None:
-    """The best of three: others may use the machine."""
+    """In seconds of the processor, because others may use the machine."""
 
     def seconds() -> float:
-        began = time.monotonic()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-m", "morningai.cli", "--help"], check=True, capture_output=True)
-        return time.monotonic() - began
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    assert min(seconds() for _ in range(3)) < IMPORT_SECONDS
+    assert min(seconds() for _ in range(3)) < HELP_SECONDS
 
 
 def test_help_loads_neither_grpc_nor_the_database() -> None:

@@ -116,4 +116,4 @@ def test_an_unknown_trace_exits_1_and_says_where_traces_are(tenant_cli: Cli) -> 
     said = tenant_cli("trace", "f" * 32)
 
     assert said.code == 1
-    assert "morningai task list" in said.err
+    assert "morningai task show" in said.err

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def test_where_the_folder_is_stays_on_this_machine(tenant_cli: Cli, script: Scri
 
 
 def test_the_pieces_are_at_most_a_mebibyte(tenant_cli: Cli, script: Script, shop: Path) -> None:
-    (shop / "noise.bin").write_bytes(Path("/dev/urandom").open("rb").read(2 * MEBIBYTE + 100))
+    (shop / "noise.bin").write_bytes(os.urandom(2 * MEBIBYTE + 100))
     git(shop, "add", "--all")
     git(shop, "commit", "--quiet", "-m", "noise")
 

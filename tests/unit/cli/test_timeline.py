@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from datetime import timedelta
 
 from rich.console import Console
@@ -47,7 +48,7 @@ def test_the_task_its_wait_and_its_steps_are_spans() -> None:
 
 def test_a_timeline_fits_its_width() -> None:
     script = Script()
-    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=80, record=True, file=io.StringIO())
 
     console.print(timeline(spans_of(script.task(), script.events()), width=80))
 
