@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MODEL ?=
+COMPOSE ?= docker compose
 
 .PHONY: help demo test test-containers check format proto dataflow bench compose-test clean
 
@@ -32,7 +33,8 @@ test: $(VENV)/.dev  ## Run every test that needs no container
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 test-containers: $(VENV)/.dev  ## Run the integration tests against containers
-	MORNINGAI_TEST_SERVERS=containers TESTCONTAINERS_RYUK_DISABLED=true $(BIN)/pytest tests/integration
+	MORNINGAI_TEST_SERVERS=containers TESTCONTAINERS_RYUK_DISABLED=true \
+	  $(BIN)/pytest tests/integration --ignore=tests/integration/embedded
 
 check: $(VENV)/.dev  ## Format, lint, types, import contracts, drift of generated files
 	$(BIN)/ruff format --check .
@@ -60,7 +62,7 @@ bench: $(VENV)/.dev  ## Measure start, memory, idle load and answers (see benchm
 	$(BIN)/python -m benchmarks.laptop
 
 compose-test: $(VENV)/.dev  ## Build and start compose.yaml, and run an answer task against it
-	$(BIN)/pytest tests/e2e/compose.py
+	COMPOSE="$(COMPOSE)" $(BIN)/pytest tests/e2e/compose.py --durations=5
 
 clean:  ## Remove what the build made
 	rm -rf $(VENV) .demo

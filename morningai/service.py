@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import shutil
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 import structlog
 
 from morningai import telemetry
 from morningai.bus import broker
 from morningai.bus.broker import Bus, Handlers
+from morningai.bus.permissions import BUS_OWNER
 from morningai.bus.relay import Relay
+from morningai.bus.topology import ensure_topology, keep_topology
 from morningai.db.audit import audit_at_start
 from morningai.db.session import Database
 from morningai.errors import MorningAIError
@@ -70,6 +76,13 @@ def run(name: str, settings: ServiceSettings, make: Callable[[], Service]) -> No
         provider.shutdown()
 
 
+def remove_scratch(folder: Path, *patterns: str) -> None:
+    """Remove what a killed process left; only at start, when nothing of the service works in its folder."""
+    for pattern in patterns:
+        for leftover in folder.glob(pattern):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
 async def serve(make: Callable[[], Service]) -> None:
     """Serve until SIGTERM or SIGINT; a background task that ends is an error."""
     stop = asyncio.Event()
@@ -85,6 +98,7 @@ async def serve(make: Callable[[], Service]) -> None:
     tasks += [asyncio.create_task(background()) for background in service.background]
     await service.rpc.start()
     await bus.start()
+    gc.freeze()  # what was imported stays: full collections need not look at it again
     log.info("service.started", address=service.settings.grpc_address)
     await _wait(stop, tasks)
     log.info("service.stopping")
@@ -100,6 +114,10 @@ async def _audit(service: Service) -> None:
 
 async def _connect(service: Service) -> tuple[Bus, Relay]:
     nats, jetstream = await broker.connect(service.name, service.settings)
+    ack_wait_seconds = service.settings.ack_wait_seconds
+    if service.name == BUS_OWNER:
+        await ensure_topology(jetstream, ack_wait_seconds=ack_wait_seconds)
+        service.background = [*service.background, partial(keep_topology, jetstream, ack_wait_seconds=ack_wait_seconds)]
     bus = await broker.subscribe(
         service.name,
         nats,

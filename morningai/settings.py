@@ -1,4 +1,7 @@
-"""Settings that every service has; read once at start from MORNINGAI_* variables."""
+"""Settings that every service has; read once at start from MORNINGAI_* variables.
+
+A variable may be a file instead: of the same name in lower case, in the folder that MORNINGAI_SECRETS_DIR names.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from morningai.errors import MorningAIError
 
 S = TypeVar("S", bound=BaseSettings)
+SECRETS_FOLDER_VARIABLE = "MORNINGAI_SECRETS_DIR"
 
 
 class SettingsInvalid(MorningAIError):
@@ -45,7 +49,24 @@ class ServiceSettings(BaseSettings):
 def read_settings(settings: type[S]) -> S:
     """Read the environment once; raises SettingsInvalid that names each wrong variable."""
     try:
-        return settings()
+        return settings(_secrets_dir=secrets_folder())
     except ValidationError as error:
         lines = [f"MORNINGAI_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
         raise SettingsInvalid("The settings are wrong.\n" + "\n".join(lines)) from error
+
+
+def read_variable(name: str) -> str:
+    """One setting of a one-shot: the variable, else its file; raises SettingsInvalid when there is neither."""
+    folder = secrets_folder()
+    file = folder / name.lower() if folder else None
+    if name not in os.environ and file and file.is_file():
+        return file.read_text(encoding="utf-8").strip()
+    try:
+        return os.environ[name]
+    except KeyError as error:
+        raise SettingsInvalid(f"The settings are wrong.\n{name}: Field required") from error
+
+
+def secrets_folder() -> Path | None:
+    named = os.environ.get(SECRETS_FOLDER_VARIABLE)
+    return Path(named) if named else None

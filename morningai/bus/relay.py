@@ -7,6 +7,8 @@ from other replicas, and sleeps until the next row is due.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
@@ -74,7 +76,7 @@ class Relay:
         async with await psycopg.AsyncConnection.connect(
             self._dsn, autocommit=True, row_factory=dict_row
         ) as connection:
-            listening = asyncio.create_task(self._listen())
+            connection.add_notify_handler(lambda _: self._wake.set())
             try:
                 await self._become_active(connection)
                 while True:
@@ -83,21 +85,15 @@ class Relay:
                     await self._sleep_until_due(connection)
             finally:
                 self.active = False
-                listening.cancel()
 
     async def _become_active(self, connection: psycopg.AsyncConnection[DictRow]) -> None:
         while True:
             row = await (await connection.execute(LOCK, (self._service,))).fetchone()
             if row and row["held"]:
+                await connection.execute(f"LISTEN outbox_{self._service}")
                 self.active = True
                 return
             await asyncio.sleep(1.0)
-
-    async def _listen(self) -> None:
-        async with await psycopg.AsyncConnection.connect(self._dsn, autocommit=True) as connection:
-            await connection.execute(f"LISTEN outbox_{self._service}")
-            async for _ in connection.notifies():
-                self.wake()
 
     async def _publish_due(self, connection: psycopg.AsyncConnection[DictRow]) -> None:
         while True:
@@ -137,8 +133,26 @@ class Relay:
             return
         row = await (await connection.execute(NEXT)).fetchone()
         seconds = row["seconds"] if row and row["seconds"] is not None else LONGEST_SLEEP_SECONDS
-        try:
+        with self._notified_by(connection), suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, min(seconds, LONGEST_SLEEP_SECONDS))):
                 await self._wake.wait()
-        except TimeoutError:
-            return
+
+    @contextmanager
+    def _notified_by(self, connection: psycopg.AsyncConnection[DictRow]) -> Iterator[None]:
+        """psycopg's own `notifies()` wakes ten times a second, and would need a connection of its own."""
+
+        def read() -> None:
+            try:
+                connection.pgconn.consume_input()
+                while connection.pgconn.notifies():
+                    self._wake.set()
+            except psycopg.Error:  # the connection broke: the next query says so
+                self._wake.set()
+
+        read()  # what came with the last query's answer makes the socket readable no more
+        loop, socket = asyncio.get_running_loop(), connection.fileno()
+        loop.add_reader(socket, read)
+        try:
+            yield
+        finally:
+            loop.remove_reader(socket)

@@ -19,6 +19,12 @@ WITH tables AS (
   WHERE c.relkind IN ('r', 'p') AND n.nspname = ANY (%(schemas)s) AND c.relname <> 'schema_migrations'
 ), tenant_tables AS (
   SELECT * FROM tables WHERE comment NOT LIKE 'global: %%'
+), privileges AS (
+  SELECT t.schema, t.name, g.grantee, g.privilege_type
+  FROM tables AS t JOIN pg_class AS c ON c.oid = t.oid, LATERAL aclexplode(c.relacl) AS g
+  UNION
+  SELECT t.schema, t.name, g.grantee, g.privilege_type
+  FROM tables AS t JOIN pg_attribute AS a ON a.attrelid = t.oid, LATERAL aclexplode(a.attacl) AS g
 )
 SELECT schema || '.' || name AS object, 'row level security is not enabled and forced' AS problem
 FROM tables WHERE NOT (enabled AND forced)
@@ -38,7 +44,8 @@ UNION ALL
 SELECT t.schema || '.' || t.name, 'unique index ' || i.indexrelid::regclass || ' does not contain tenant_id'
 FROM tenant_tables AS t JOIN pg_index AS i ON i.indrelid = t.oid AND i.indisunique
 WHERE NOT EXISTS (
-  SELECT FROM pg_attribute AS a WHERE a.attrelid = t.oid AND a.attname = 'tenant_id' AND a.attnum = ANY (i.indkey))
+  SELECT FROM pg_attribute AS a WHERE a.attrelid = t.oid AND a.attname = 'tenant_id'
+    AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]))
 UNION ALL
 SELECT t.schema || '.' || t.name, 'policy ' || p.polname || ' neither compares tenant_id with the proof nor is declared'
 FROM tables AS t JOIN pg_policy AS p ON p.polrelid = t.oid
@@ -71,11 +78,12 @@ FROM pg_proc AS f JOIN pg_namespace AS n ON n.oid = f.pronamespace
 WHERE n.nspname = ANY (%(schemas)s) AND f.prosecdef
   AND (f.proacl IS NULL OR EXISTS (SELECT FROM aclexplode(f.proacl) AS a WHERE a.grantee = 0))
 UNION ALL
-SELECT t.schema || '.' || t.name, 'login ' || g.grantee::regrole || ' may ' || g.privilege_type
-FROM tables AS t JOIN pg_class AS c ON c.oid = t.oid, LATERAL aclexplode(c.relacl) AS g
-JOIN pg_roles AS r ON r.oid = g.grantee
-WHERE (r.rolcanlogin AND NOT r.rolsuper AND split_part(r.rolname, '_', 1) <> t.schema)
-   OR (r.rolcanlogin AND NOT r.rolsuper AND g.privilege_type IN ('TRUNCATE', 'REFERENCES', 'TRIGGER', 'MAINTAIN'))
+SELECT p.schema || '.' || p.name, 'login ' || r.rolname || ' may ' || p.privilege_type
+FROM privileges AS p JOIN pg_roles AS r ON r.oid = p.grantee
+WHERE r.rolcanlogin AND NOT r.rolsuper AND (split_part(r.rolname, '_', 1) <> p.schema
+  OR p.privilege_type IN ('TRUNCATE', 'REFERENCES', 'TRIGGER', 'MAINTAIN'))
+UNION ALL
+SELECT p.schema || '.' || p.name, 'everybody may ' || p.privilege_type FROM privileges AS p WHERE p.grantee = 0
 ORDER BY 1, 2
 """
 OWN = "(tenant_id = ( SELECT kernel.tenant_id() AS tenant_id))"

@@ -20,10 +20,12 @@ from psycopg.conninfo import conninfo_to_dict
 
 from morningai.db.audit import audit
 from morningai.errors import MorningAIError
+from morningai.settings import read_variable
 
 log = structlog.get_logger()
 
 SERVICES = ("gateway", "orchestrator", "docs", "faqgen", "codegen", "tenancy")
+LOGINS = tuple(f"{service}_{kind}" for service in SERVICES for kind in ("app", "relay"))
 KERNEL_MIGRATIONS = Path(__file__).parent / "migrations"
 ADVISORY_LOCK = 0x6D6F726E  # "morn": one migrator at a time
 
@@ -107,15 +109,15 @@ def _dbmate() -> str:
 
 
 def main() -> None:
-    """One-shot container: MORNINGAI_ADMIN_DSN, one password for each login in MORNINGAI_<ROLE>_PASSWORD."""
-    passwords = {
-        role: os.environ[f"MORNINGAI_{role.upper()}_PASSWORD"]
-        for service in SERVICES
-        for role in (f"{service}_app", f"{service}_relay")
-    }
-    admin_dsn = os.environ["MORNINGAI_ADMIN_DSN"]
+    """One-shot container: MORNINGAI_ADMIN_DSN, MORNINGAI_OPERATOR_KEY and a MORNINGAI_<LOGIN>_PASSWORD per login."""
+    passwords = {login: read_variable(password_variable(login)) for login in LOGINS}
+    admin_dsn = read_variable("MORNINGAI_ADMIN_DSN")
     migrate(admin_dsn, passwords)
-    ensure_operator_key(admin_dsn, os.environ["MORNINGAI_OPERATOR_KEY"])
+    ensure_operator_key(admin_dsn, read_variable("MORNINGAI_OPERATOR_KEY"))
+
+
+def password_variable(login: str) -> str:
+    return f"MORNINGAI_{login.upper()}_PASSWORD"
 
 
 if __name__ == "__main__":

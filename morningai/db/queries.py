@@ -11,10 +11,17 @@ NAME = re.compile(r"^-- name: (\w+)[ \t]*$", re.MULTILINE)
 
 
 class Queries(Mapping[str, LiteralString]):
-    """The statements by name; `queries["get_task"]` raises KeyError for a name the file does not have."""
+    """The statements by name; `queries["get_task"]` raises KeyError for a name the file does not have.
+
+    Raises ValueError for a file that gives a name twice.
+    """
 
     def __init__(self, path: Path) -> None:
         pieces = NAME.split(path.read_text(encoding="utf-8"))
+        names = pieces[1::2]
+        if len(set(names)) != len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"{path}: {twice} stands twice")
         # The file ships with the program, so its text is as trusted as a literal in a module.
         self._statements = {
             name: cast(LiteralString, text.strip()) for name, text in zip(pieces[1::2], pieces[2::2], strict=True)

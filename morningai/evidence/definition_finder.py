@@ -96,6 +96,7 @@ def definition_score(statement: Statement, part: Part, mention: re.Pattern[str])
         form *= 0.55 if DANGLING.match(statement.text) else 1.0
         form *= 0.6 if statement.text.endswith((":", "?")) or len(statement.text) < 20 else 1.0
         form *= 0.85 if len(statement.text) > 260 else 1.0
+    if statement.kind in {"sentence", "comment", "item", "row"}:
         form *= 0.3 if statement.text.count("`") >= _MANY_BACKTICKS else 1.0
     return form * _location(statement.passage, part)
 

@@ -38,8 +38,9 @@ _TARGETS = {
 _QUIET = re.compile(
     r"(?:^|/)(?:tests?|changelog|changes|history|license|code_of_conduct|todo)(?:[./_-]|$)", re.IGNORECASE
 )
-_PART_WEIGHTS = {"Services": 1.3, "Infrastructure": 0.85, "RPC services": 0.75, "Tables": 0.7}
+_PART_WEIGHTS = {"Services": 1.3, "Infrastructure": 0.85, "RPC services": 0.65, "Tables": 0.5}
 _MOST_READ = 1200
+_SCHEMA_WEIGHT = 0.6
 _MOST_SECTION_CLAIMS = 2
 
 
@@ -76,12 +77,11 @@ def find_drafts(passages: Sequence[Passage], facts: Sequence[Fact]) -> list[Draf
 
 def _from_parts(passages: Sequence[Passage], facts: Sequence[Fact]) -> Iterator[Draft]:
     for part, made in part_claims(("Services", "Infrastructure", "RPC services", "Tables"), passages, facts):
-        if is_declared_only(made) and part.topic != "Tables":
+        if is_declared_only(made):
             continue
         if part.topic == "Infrastructure" and not part.mention().search(made.evidence[0].quote):
             continue
-        weight = 0.5 if is_declared_only(made) else 1.0
-        yield Draft(part.topic, _part_question(part), (made,), weight * _PART_WEIGHTS[part.topic])
+        yield Draft(part.topic, _part_question(part), (made,), _PART_WEIGHTS[part.topic])
 
 
 def _part_question(part: Part) -> str:
@@ -158,8 +158,10 @@ def _from_definition(passage: Passage, mentions: Counter[str]) -> Iterator[Draft
         name = statement.subject.rsplit(".", 1)[-1]
         if name.startswith("_") or statement.subject.count(".") > 1:
             continue
-        known = 0.45 + 0.06 * min(mentions[name], 5) if name == statement.subject else 0.35
-        score = known * path_prior(passage.path)
+        # A lower-case word such as `show` is mentioned everywhere, and mostly not as the function.
+        is_telling = name == statement.subject and not (name.isalpha() and name.islower())
+        known = 0.45 + 0.06 * min(mentions[name], 5) if is_telling else 0.35
+        score = known * path_prior(passage.path) * (_SCHEMA_WEIGHT if passage.path.endswith(".proto") else 1.0)
         yield Draft("definition", _definition_question(statement.subject), (claim(statement),), score)
 
 

@@ -43,6 +43,12 @@ _KNOWN = {
     "table of contents": "",
     "contents": "",
     "links": "",
+    "where to go next": "",
+    "next steps": "",
+    "further reading": "",
+    "see also": "",
+    "what it is": "What is {name}?",
+    "how it works": "How does {name} work?",
     "donate": "",
     "authors": "",
     "credits": "",
@@ -77,6 +83,7 @@ _IMPERATIVES = frozenset(_GERUNDS.values()) | {
 _INTERROGATIVE = re.compile(r"^(?:what|why|how|when|where|who|which|can|does|do|is|are|should|may)\b", re.IGNORECASE)
 _NUMBERED = re.compile(r"^(?:\d+(?:\.\d+)*[.)]?|[IVX]+\.)\s+")
 _COUNTS = frozenset(("one", "two", "three", "four", "five", "six", "seven", "some", "more", "other"))
+_PREPOSITIONS = frozenset(("on", "with", "without", "in", "from", "inside", "behind", "through"))
 _LONGEST_HEADING_WORDS = 6
 
 
@@ -93,7 +100,7 @@ def heading_question(heading: str, text: str, name: str) -> tuple[str, float]:
         return "", 0.0
     if title.endswith("?"):
         return title, 1.0
-    words = _lowered(title, text)
+    words = _lowered(title, text, name)
     if re.match(r"(?i)how to ", words):
         return f"How do I {words[7:]}?", 1.0
     if _INTERROGATIVE.match(words):
@@ -101,10 +108,17 @@ def heading_question(heading: str, text: str, name: str) -> tuple[str, float]:
     first, _, rest = words.partition(" ")
     if rest and first.lower() in _GERUNDS:
         rest = re.sub(r"\band (\w+ing)\b", lambda found: f"and {_GERUNDS.get(found[1].lower(), found[1])}", rest)
+        rest = _without_second_subject(rest)
         return f"How do I {_GERUNDS[first.lower()]} {rest}?", 0.95
     if rest and first.lower() in _IMPERATIVES:
         return f"How do I {first.lower()} {rest}?", 0.95
+    if first.lower() in _PREPOSITIONS:
+        return f"How do I use {name} {_said_by_reader(words)}?", 0.9
     return _about_noun(words, text)
+
+
+def _said_by_reader(words: str) -> str:
+    return re.sub(r"\byour\b", "my", f"{words[0].lower()}{words[1:]}")
 
 
 def _about_noun(words: str, text: str) -> tuple[str, float]:
@@ -119,12 +133,24 @@ def _about_noun(words: str, text: str) -> tuple[str, float]:
     return f"How {'do' if is_plural else 'does'} {asked} work?", 0.6
 
 
-def _lowered(title: str, text: str) -> str:
+def _without_second_subject(rest: str) -> str:
+    """`Requests` of "Installing Requests and Supported Versions": what else the section holds is not asked about."""
+    first, _, second = rest.partition(" and ")
+    is_another = len(second.split()) > 1 and second.split()[0].lower() not in _IMPERATIVES
+    return first if first and is_another else rest
+
+
+def _lowered(title: str, text: str, name: str) -> str:
     """Title Case undone for words that the section also writes in lower case; names keep theirs."""
     body = text.split("\n", 1)[-1]
     return " ".join(
         word.lower()
-        if (word[:1].isupper() and word[1:].islower() and re.search(rf"\b{re.escape(word.lower())}\b", body))
+        if (
+            word[:1].isupper()
+            and word[1:].islower()
+            and word.lower() != name.lower()
+            and re.search(rf"\b{re.escape(word.lower())}\b", body)
+        )
         or word in {"A", "An", "The", "Of", "In", "And", "To", "With", "For", "On", "Your"}
         else word
         for word in title.split()

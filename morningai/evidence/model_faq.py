@@ -1,110 +1,91 @@
-"""FAQ items reworded by a model: it may phrase question and answer, while evidence stays what the program resolved.
+"""Answers of FAQ items reworded by a model; questions and evidence stay what the program mined and resolved.
 
-Invariant: wording that the quote does not carry, or that asks something else, is dropped for the mined wording.
+Invariant: wording that the quote does not carry, or that has no other words than the quote, gives way to the mined one.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
-from pydantic import BaseModel, Field
-
-from morningai.evidence.headings import question_words
 from morningai.evidence.model import Claim, FaqItem
-from morningai.evidence.model_answers import Model
 from morningai.evidence.statements import sentence
 from morningai.evidence.support import is_supported
-from morningai.llm import PromptTemplate
+from morningai.evidence.words import stems
+from morningai.llm import Completion, Prompt, PromptTemplate
 
-TOKENS_PER_ITEM = 110
-LONGEST_QUESTION = 140
-_LEAST_SHARED = 0.4
-
-
-class DraftItem(BaseModel):
-    item: int = Field(description="the number of the item")
-    question: str = Field(description="the question as a developer would ask it")
-    answer: str = Field(description="one or two short sentences that say what the quote says")
+TOKENS_PER_ITEM = 60
+LONGEST_NOTE = 240
+_ANSWER = re.compile(r"(?m)^\s*\[?(\d{1,3})[.)\]]\s*(.+?)\s*$")
 
 
-class DraftItems(BaseModel):
-    items: list[DraftItem]
+class TextModel(Protocol):
+    """What is needed of the model client. Small models copy when they must answer in JSON; in a list they reword."""
+
+    async def complete_text(self, prompt: Prompt, max_output_tokens: int) -> Completion[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFaq:
-    """The items, who worded them, what it cost, and how many wordings were dropped."""
+    """The items, who worded them, what it cost, and how many wordings were not kept.
+
+    Engine, model and prompt are empty when no answer is the model's, although asking it may have cost tokens.
+    """
 
     items: tuple[FaqItem, ...]
-    engine: str
-    model: str
-    prompt: str
-    prompt_tokens: int
-    completion_tokens: int
-    dropped: int
+    engine: str = ""
+    model: str = ""
+    prompt: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    dropped: int = 0
 
 
-async def reword_faq(items: Sequence[FaqItem], instruction: str, *, model: Model, template: PromptTemplate) -> ModelFaq:
-    """Rewords mined items; the model's errors pass through. Without items the model is not asked."""
-    if not items:
-        return ModelFaq((), engine="", model="", prompt="", prompt_tokens=0, completion_tokens=0, dropped=0)
-    prompt = template.fill({"items": _numbered(items), "instruction": instruction})
-    completion = await model.complete(prompt, DraftItems, TOKENS_PER_ITEM * len(items))
-    reworded, dropped = checked_items(items, completion.value.items)
+async def reword_faq(items: Sequence[FaqItem], *, model: TextModel, template: PromptTemplate) -> ModelFaq:
+    """Rewords the short answers; the model's errors pass through. Where there is none, the model is not asked."""
+    short = [index for index, item in enumerate(items) if len(_note(item)) <= LONGEST_NOTE]
+    if not short:
+        return ModelFaq(tuple(items))
+    prompt = template.fill({"items": _numbered([items[index] for index in short])})
+    completion = await model.complete_text(prompt, TOKENS_PER_ITEM * len(short))
+    answers = {int(number): text for number, text in _ANSWER.findall(completion.value)}
+    reworded = list(items)
+    for number, index in enumerate(short, start=1):
+        reworded[index] = _reworded(items[index], answers.get(number, ""))
+    kept = sum(_is_by_model(item) for item in reworded)
     return ModelFaq(
-        items=reworded,
-        engine=completion.engine,
-        model=completion.model,
-        prompt=f"{prompt.name}.v{prompt.version}",
+        items=tuple(reworded),
+        engine=completion.engine if kept else "",
+        model=completion.model if kept else "",
+        prompt=f"{prompt.name}.v{prompt.version}" if kept else "",
         prompt_tokens=completion.prompt_tokens,
         completion_tokens=completion.completion_tokens,
-        dropped=dropped,
+        dropped=len(answers) - kept,
     )
 
 
-def checked_items(items: Sequence[FaqItem], drafts: Sequence[DraftItem]) -> tuple[tuple[FaqItem, ...], int]:
-    """The items with the wordings that hold, and the number of questions and answers that do not."""
-    result = list(items)
-    asked = {item.question for item in items}
-    dropped = 0
-    for draft in drafts:
-        if not 1 <= draft.item <= len(items):
-            dropped += 1
-            continue
-        index = draft.item - 1
-        question = " ".join(draft.question.split())
-        if question != result[index].question and question not in asked and _asks_the_same(question, items[index]):
-            asked.add(question)
-            result[index] = replace(result[index], question=question)
-        elif question != items[index].question:
-            dropped += 1
-        answered = _answered(draft.answer, items[index])
-        dropped += answered is None
-        result[index] = replace(result[index], claims=answered or items[index].claims)
-    return tuple(result), dropped
-
-
-def _asks_the_same(question: str, item: FaqItem) -> bool:
-    mined, worded = question_words(item.question), question_words(question)
-    names = [word for word in item.question.split("`")[1::2] if word not in question]
-    fits = question.endswith("?") and len(question) <= LONGEST_QUESTION and not names
-    return fits and bool(mined) and len(mined & worded) / len(mined) >= _LEAST_SHARED
-
-
-def _answered(text: str, item: FaqItem) -> tuple[Claim, ...] | None:
+def _reworded(item: FaqItem, answer: str) -> FaqItem:
+    text = sentence(" ".join(answer.split()))
     source = "\n".join(f"{claim.text}\n{_quotes(claim)}" for claim in item.claims)
-    if not text.strip() or not is_supported(text, source, item.question):
-        return None
+    is_new = set(stems(text)) != set(stems(_note(item)))
+    if not answer or not is_new or not is_supported(text, source, item.question):
+        return item
     evidence = tuple(dict.fromkeys(item for claim in item.claims for item in claim.evidence))
-    return (Claim(text=sentence(" ".join(text.split())), evidence=evidence, origin="model"),)
+    return replace(item, claims=(Claim(text=text, evidence=evidence, origin="model"),))
+
+
+def _is_by_model(item: FaqItem) -> bool:
+    return any(claim.origin == "model" for claim in item.claims)
 
 
 def _numbered(items: Sequence[FaqItem]) -> str:
-    return "\n\n".join(
-        f"[{number}] {item.question}\n" + "\n".join(_quotes(claim) for claim in item.claims)
-        for number, item in enumerate(items, start=1)
-    )
+    return "\n".join(f"{number}. {item.question}\nNote: {_note(item)}" for number, item in enumerate(items, start=1))
+
+
+def _note(item: FaqItem) -> str:
+    return " ".join(claim.text for claim in item.claims)
 
 
 def _quotes(claim: Claim) -> str:

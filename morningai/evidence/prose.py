@@ -22,6 +22,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”)\]`*_]*\s+(?=[\"'“(\[`*_:]*(?:[
 _ABBREVIATED = re.compile(
     r"(?:\b(?:e\.g|i\.e|etc|vs|cf|approx|resp|no|fig|Mr|Ms|Dr)|\b[A-Z])\.[\"')\]]*\s+$", re.IGNORECASE
 )
+_TRAILING_COMMENT = re.compile(r"\s{2,}#\s.*$")
 _PROMPT = re.compile(r"^\s*(?:\$|>|%|#)\s+")
 _SHELL = re.compile(
     r"^(?:\$|>)?\s*(?:\.?\.?/|sudo |git |pip |pip3 |python |python3 |py |uv |uvx |npm |npx |yarn |pnpm |make\b|docker |"
@@ -172,10 +173,14 @@ def _add_commands(reader: _Reader, first: int, last: int) -> None:
     body = reader.lines[first:last]
     if body and body[0].lstrip().startswith("$ "):
         body = list(itertools.takewhile(lambda line: line.lstrip().startswith("$ "), body))
-    commands = [position for position, line in enumerate(body) if _SHELL.match(line.strip())]
+    commands = [position for position, line in enumerate(body) if _is_command(line.strip())]
     if commands and len(commands) * 2 >= len([line for line in body if line.strip()]):
         end = min(commands[-1] + 1, commands[0] + _MAX_COMMAND_LINES)
         reader.add("command", first + commands[0], first + end - 1)
+
+
+def _is_command(line: str) -> bool:
+    return line.startswith("$ ") or _SHELL.match(line) is not None
 
 
 def _read_table(reader: _Reader) -> None:
@@ -218,11 +223,15 @@ def _statements_of(block: _Block, passage: Passage) -> Iterator[Statement]:
     if block.kind == "row":
         yield from _row(block, raw, passage)
     elif block.kind == "command":
-        text = "; ".join(_PROMPT.sub("", line).strip() for line in raw.split("\n") if line.strip())
+        text = "; ".join(_command_of(line) for line in raw.split("\n") if line.strip())
         lead = len(raw) - len(raw.lstrip())
         yield Statement("command", passage, block.start + lead, block.end, text, "", block.heading)
     else:
         yield from _sentences(block, raw, passage)
+
+
+def _command_of(line: str) -> str:
+    return _TRAILING_COMMENT.sub("", _PROMPT.sub("", line)).strip()
 
 
 def _row(block: _Block, raw: str, passage: Passage) -> Iterator[Statement]:
@@ -236,10 +245,16 @@ def _row(block: _Block, raw: str, passage: Passage) -> Iterator[Statement]:
         if cell
     ]
     lead = len(raw) - len(raw.lstrip())
-    text = f"{cells[0]}: {'; '.join(rest)}"
+    text = "; ".join(rest) if _opens_with(cells[0], rest) else f"{cells[0]}: {'; '.join(rest)}"
     yield Statement(
         "row", passage, block.start + lead, block.start + len(raw.rstrip()), text, cells[0].strip("`"), block.heading
     )
+
+
+def _opens_with(name: str, cells: list[str]) -> bool:
+    """Whether the second cell is a sentence about the first: `NATS | NATS carries the events.`"""
+    words = re.sub(r"^(?:The|An?) ", "", cells[0]).replace("`", "") if len(cells) == 1 else ""
+    return words.startswith(f"{name.strip('`')} ")
 
 
 def _cells(row: str) -> list[str]:

@@ -22,6 +22,7 @@ _LINE_LEAD = re.compile(r"(?m)^[ \t]*(?:>[ \t]?)+")
 _REFERENCE = re.compile(r"(?<![\w\]`])\[([^\[\]^]+)\](?![\w(\[:])")
 _CODE_SPAN = re.compile(r"(`[^`]*`)")
 _RST_REFERENCE = re.compile(r"`([^`]+)`_{1,2}(?!\w)")
+_PLAIN_WORD = re.compile(r"[a-z]+[,;:]?(?:\s|$)")
 _FOOTNOTE = re.compile(r"\[\^?\w+\]_|\[\^\w+\]")
 
 
@@ -58,7 +59,7 @@ def _plain(text: str) -> str:
 def sentence(text: str) -> str:
     """The text with an upper-case start and a full stop where it has no end of its own."""
     text = text.strip()
-    if text[:1].islower() and text[:2].strip().isalpha() and text.split()[0][1:].islower():
+    if _PLAIN_WORD.match(text):
         text = text[0].upper() + text[1:]
     return text if text.endswith((".", "!", "?", "`.", ".)", "…")) else text.rstrip(",;:") + "."
 
@@ -104,6 +105,7 @@ def _with_heading(statement: Statement) -> str:
 def _command(statement: Statement) -> str:
     where = f"`{statement.passage.path}`"
     if statement.subject:
-        return f"{where} has the target `{statement.subject}`: {sentence(statement.text)}"
+        tool = "just" if statement.passage.path.lower().endswith("justfile") else "make"
+        return f"`{tool} {statement.subject}`: {sentence(statement.text)}"
     under = f" under “{statement.heading}”" if statement.heading else ""
     return f"{where} shows{under}: `{statement.text}`."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import PurePosixPath
 
 from morningai.evidence.definition_finder import SEPARATOR, DefinitionFinder
@@ -11,7 +12,7 @@ from morningai.evidence.model import Claim, Evidence, Fact, Passage
 from morningai.evidence.parts import Part, Topic, fact_evidence, find_parts, module_name
 from morningai.evidence.paths import is_prominent
 from morningai.evidence.ranking import split
-from morningai.evidence.statements import Statement, readable, sentence, without_markup
+from morningai.evidence.statements import Statement, claim, sentence, without_markup
 from morningai.evidence.words import content_stems, stem, stemmed, stems
 
 _WHOLE = stemmed(
@@ -36,6 +37,7 @@ _GENERIC = stemmed(
 )  # fmt: skip
 _ALL: tuple[Topic, ...] = ("Overview", "Services", "Infrastructure", "Packages")
 _MOST_PER_TOPIC = 30
+_MOST_OPENING_SENTENCES, _OPENING_LINES = 40, 40
 _ENOUGH_MODULES = 4
 _DECLARED = ") is declared in `"
 
@@ -102,12 +104,14 @@ def project_name(passages: Sequence[Passage], facts: Sequence[Fact]) -> str:
 
 def answer_structure(focus: Sequence[Topic], passages: Sequence[Passage], facts: Sequence[Fact]) -> tuple[Claim, ...]:
     """One claim per named part of the topics in focus, in their order; no quote opens and defines at once."""
-    named = [claim for _, claim in part_claims(focus, passages, facts)]
+    pairs = part_claims(focus, passages, facts)
+    named = [claim for _, claim in pairs]
     if "Overview" not in focus:
         return tuple(named)
     taken = {claim.evidence[0] for claim in named if claim.topic != "Packages"}
     most = 2 if len(focus) > 1 else 4
-    opening = [claim for claim in overview(passages, most=most + len(taken)) if claim.evidence[0] not in taken][:most]
+    sentences = overview(passages, [part for part, _ in pairs])
+    opening = [claim for claim in sentences if claim.evidence[0] not in taken][:most]
     opened = {claim.evidence[0] for claim in opening}
     return (*opening, *(claim for claim in named if claim.evidence[0] not in opened))
 
@@ -136,10 +140,17 @@ def _of_topic(topic: Topic, parts: Sequence[Part], finder: DefinitionFinder) -> 
     return defined if topic == "Packages" and len(defined) >= _ENOUGH_MODULES else made
 
 
-def overview(passages: Sequence[Passage], most: int) -> Iterator[Claim]:
-    """The first sentences of the root's README, then of its architecture page."""
+def overview(passages: Sequence[Passage], parts: Sequence[Part] = ()) -> list[Claim]:
+    """The sentences that open the root's README and architecture page: the first, then those that name most parts."""
+    sentences = list(islice(_opening_sentences(passages), _MOST_OPENING_SENTENCES))
+    mentions = [part.mention() for part in parts if part.topic != "Packages"]
+    rest = sorted(sentences[1:], key=lambda found: -sum(bool(mention.search(found.text)) for mention in mentions))
+    return [claim(found, topic="Overview") for found in (*sentences[:1], *rest)]
+
+
+def _opening_sentences(passages: Sequence[Passage]) -> Iterator[Statement]:
     openings = sorted(
-        (passage for passage in passages if is_prominent(passage.path) and passage.start_line <= 40),
+        (passage for passage in passages if is_prominent(passage.path) and passage.start_line <= _OPENING_LINES),
         key=lambda passage: (
             not passage.path.lower().startswith("readme"),
             passage.path.count("/"),
@@ -147,15 +158,10 @@ def overview(passages: Sequence[Passage], most: int) -> Iterator[Claim]:
             passage.start_line,
         ),
     )
-    taken = 0
     for passage in openings:
         for statement in split(passage):
-            if statement.kind != "sentence" or len(statement.text) < 20 or statement.text.endswith((":", "?")):
-                continue
-            if taken >= most:
-                return
-            taken += 1
-            yield Claim(readable(statement), (statement.evidence,), "extracted", "Overview")
+            if statement.kind == "sentence" and len(statement.text) >= 20 and not statement.text.endswith((":", "?")):
+                yield statement
 
 
 def part_claim(part: Part, finder: DefinitionFinder) -> Claim | None:
@@ -190,6 +196,15 @@ def is_declared_only(claim: Claim) -> bool:
     return _DECLARED in claim.text
 
 
+def _named_once(part: Part, text: str) -> str:
+    """Only a text that does not begin with the part's name is put after it."""
+    found = part.mention().search(text)
+    if found and "`" not in text[: found.start()] and len(text[: found.start()].split()) <= 1:
+        marked = found.group() if text[: found.end() + 1].endswith("`") else f"`{found.group()}`"
+        return sentence(f"{text[: found.start()]}{marked}{text[found.end() :]}")
+    return f"`{part.name}`: {sentence(text)}"
+
+
 def _text(part: Part, statement: Statement) -> str:
     text = statement.text
     found = part.mention().search(text)
@@ -198,7 +213,7 @@ def _text(part: Part, statement: Statement) -> str:
     if found and len(text[: found.start()].split()) <= 1:
         after = SEPARATOR.match(text[found.end() :])
         if after and found.start() <= 1:
-            return f"`{part.name}`: {sentence(text[found.end() + after.end() :])}"
+            return _named_once(part, text[found.end() + after.end() :].strip())
         if part.topic == "Services" and text[: found.start()].endswith("`"):
             return sentence(text)
     if found and found.start() == 0 and statement.kind in {"sentence", "item"}:
@@ -207,4 +222,4 @@ def _text(part: Part, statement: Statement) -> str:
         return sentence(text)
     if statement.kind == "row" and statement.subject.strip("`") != part.name:
         text = text.partition(": ")[2] or text
-    return f"`{part.name}`: {sentence(text)}"
+    return _named_once(part, text)

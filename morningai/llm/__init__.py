@@ -1,6 +1,14 @@
-"""The one client for OpenAI-compatible model endpoints; prompts are versioned files and answers are checked."""
+"""The one client for OpenAI-compatible model endpoints; prompts are versioned files and answers are checked.
 
-from morningai.llm.client import Completion, ModelClient
+What needs the OpenAI library, a third of a service's memory, is loaded when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from morningai.llm.completion import Completion
 from morningai.llm.errors import (
     ModelFailure,
     ModelOutputCut,
@@ -13,8 +21,12 @@ from morningai.llm.errors import (
 )
 from morningai.llm.prompt import Prompt, PromptTemplate, load_prompt
 from morningai.llm.settings import ModelSettings
+from morningai.llm.start import connect_model
 from morningai.llm.tokens import estimate_tokens
-from morningai.llm.tracing import instrument_model_calls
+
+if TYPE_CHECKING:
+    from morningai.llm.client import ModelClient
+    from morningai.llm.tracing import instrument_model_calls
 
 __all__ = [
     "Completion",
@@ -30,7 +42,16 @@ __all__ = [
     "Prompt",
     "PromptTemplate",
     "Usage",
+    "connect_model",
     "estimate_tokens",
     "instrument_model_calls",
     "load_prompt",
 ]
+
+_LOADED_WHEN_ASKED = {"ModelClient": "client", "instrument_model_calls": "tracing"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LOADED_WHEN_ASKED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LOADED_WHEN_ASKED[name]}"), name)

@@ -6,13 +6,13 @@ Nothing that a prompt or an answer says is put into an error, a log line or a sp
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import structlog
 from pydantic import BaseModel
 
 from morningai.errors import InvalidInput
+from morningai.llm.completion import Completion
 from morningai.llm.connection import Message, Reply, make_connection
 from morningai.llm.endpoint import Endpoint, Meter, Question
 from morningai.llm.errors import ModelFailure, ModelOutputInvalid, ModelPromptTooLong, ModelUnavailable
@@ -28,17 +28,6 @@ M = TypeVar("M", bound=BaseModel)
 
 _REPAIR = "Your answer could not be used: {problem}. Answer the same request again, complete and in the right form."
 _REPEATED_ANSWER_CHARACTERS = 4_000
-
-
-@dataclass(frozen=True)
-class Completion(Generic[T]):
-    """`model` is what the server reported; the tokens are those of all attempts and of the repair."""
-
-    value: T
-    engine: str
-    model: str
-    prompt_tokens: int
-    completion_tokens: int
 
 
 class ModelClient:

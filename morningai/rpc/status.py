@@ -1,4 +1,4 @@
-"""Errors as google.rpc.Status (AIP-193): a code, ErrorInfo, and the field or the delay where there is one."""
+"""Errors as google.rpc.Status (AIP-193): a code, ErrorInfo, and the field, resource or delay where there is one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, Help, RetryInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, Help, ResourceInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
@@ -67,11 +67,18 @@ def reason_of(error: grpc.RpcError) -> str:
     return next((info.reason for info in _unpack(error, ErrorInfo)), "")
 
 
+def remedy_of(error: grpc.RpcError) -> str:
+    """What to do about a failed call; empty when it does not say."""
+    return next((str(info.metadata.get("remedy", "")) for info in _unpack(error, ErrorInfo)), "")
+
+
 def _details(error: MorningAIError) -> list[Message]:
     details: list[Message] = [ErrorInfo(reason=error.reason, domain=DOMAIN, metadata={"remedy": error.remedy})]
     if isinstance(error, InvalidInput):
         violation = BadRequest.FieldViolation(field=error.field, description=f"{error.problem} {error.remedy}".strip())
         details.append(BadRequest(field_violations=[violation]))
+    if isinstance(error, (NotFound, AlreadyExists)):
+        details.append(ResourceInfo(resource_type=error.resource, resource_name=error.name))
     if isinstance(error, Retryable):
         seconds = error.retry_after_seconds or DEFAULT_RETRY_SECONDS
         delay = Duration()

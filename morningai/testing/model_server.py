@@ -1,7 +1,7 @@
 """A scripted OpenAI-compatible server for tests: in the test's event loop, or as a child process that counts calls.
 
 `python -m morningai.testing.model_server --script FILE --port 0` prints {"base_url": …, "calls_url": …} and serves
-until it is terminated; `GET /calls` returns {"count": …, "calls": [{"rule", "status", "body"}, …]}.
+until it is terminated; `GET /calls` returns {"count": …, "calls": [{"rule", "status", "state", "body"}, …]}.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import argparse
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from pydantic import JsonValue
 
@@ -25,11 +26,14 @@ _STALL_SECONDS = 3600.0
 JsonObject = dict[str, JsonValue]
 
 
-@dataclass(frozen=True)
+@dataclass
 class RecordedCall:
+    """`state` is "abandoned" when the caller hung up before the end of the answer."""
+
     rule: int | None
     status: int
     body: JsonObject
+    state: Literal["open", "answered", "abandoned"] = "open"
 
     @property
     def prompt(self) -> str:
@@ -75,7 +79,7 @@ class ScriptedModelServer:
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
                 target, headers, body = await _read_request(reader)
-                await self._answer(target, headers, body, writer)
+                await _unless_hung_up(reader, self._answer(target, headers, body, writer))
         finally:
             writer.close()
             with contextlib.suppress(ConnectionError):
@@ -83,7 +87,9 @@ class ScriptedModelServer:
 
     async def _answer(self, target: str, headers: Mapping[str, str], body: bytes, writer: asyncio.StreamWriter) -> None:
         if target == "GET /calls":
-            calls: list[JsonValue] = [{"rule": c.rule, "status": c.status, "body": c.body} for c in self.calls]
+            calls: list[JsonValue] = [
+                {"rule": c.rule, "status": c.status, "state": c.state, "body": c.body} for c in self.calls
+            ]
             await _send_json(writer, 200, {"count": len(calls), "calls": calls})
         elif target == "GET /health":
             await _send_json(writer, 200, {"status": "ok"})
@@ -96,7 +102,16 @@ class ScriptedModelServer:
 
     async def _complete(self, headers: Mapping[str, str], body: JsonObject, writer: asyncio.StreamWriter) -> None:
         rule, reply = self._choose(headers, body)
-        self.calls.append(RecordedCall(rule, reply.status, body))
+        call = RecordedCall(rule, reply.status, body)
+        self.calls.append(call)
+        try:
+            await self._send_reply(body, reply, writer)
+            call.state = "answered"
+        finally:
+            if call.state == "open":
+                call.state = "abandoned"
+
+    async def _send_reply(self, body: JsonObject, reply: ScriptedReply, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(reply.delay_seconds)
         if reply.status != 200:
             extra = {} if reply.retry_after is None else {"Retry-After": reply.retry_after}
@@ -169,6 +184,19 @@ def _pieces(reply: ScriptedReply) -> Iterator[str]:
     limits = [limit for limit in (reply.stall_after, reply.cut_after) if limit is not None]
     text = reply.text[: min(limits)] if limits else reply.text
     return (text[start : start + _CHUNK_CHARACTERS] for start in range(0, len(text), _CHUNK_CHARACTERS))
+
+
+async def _unless_hung_up(reader: asyncio.StreamReader, answer: Coroutine[None, None, None]) -> None:
+    """Stops answering when the caller closes its connection."""
+    answering, hung_up = asyncio.create_task(answer), asyncio.create_task(reader.read(1))
+    try:
+        await asyncio.wait({answering, hung_up}, return_when=asyncio.FIRST_COMPLETED)
+        if answering.done():
+            answering.result()
+    finally:
+        answering.cancel()
+        hung_up.cancel()
+        await asyncio.gather(answering, hung_up, return_exceptions=True)
 
 
 async def _read_request(reader: asyncio.StreamReader) -> tuple[str, Mapping[str, str], bytes]:

@@ -5,23 +5,24 @@ from __future__ import annotations
 from functools import partial
 
 from morningai.api.changes.v1 import changes_pb2_grpc
-from morningai.llm import ModelClient, ModelSettings, instrument_model_calls
+from morningai.llm import ModelSettings, connect_model
 from morningai.rpc.channel import make_channel
 from morningai.rpc.server import RpcServer
-from morningai.service import Service, make_database
+from morningai.service import Service, make_database, remove_scratch
 from services.codegen.grpc_api import ChangeServicer
 from services.codegen.handlers import Workshop, make_handlers
 from services.codegen.settings import Settings
 
 NAME = "codegen"
+SCRATCH = ("tmp*", "sandbox/tmp*", *(f"sandbox/{step}-*" for step in ("change", "trial", "verify", "run")))
 
 
 def make_service(settings: Settings) -> Service:
     database, relay_holder = make_database(settings)
     settings.work_dir.mkdir(parents=True, exist_ok=True)
+    remove_scratch(settings.work_dir, *SCRATCH)
     docs = make_channel(settings.docs_address)
-    instrument_model_calls()
-    workshop = Workshop(database, docs, ModelClient.from_settings(ModelSettings()), settings)
+    workshop = Workshop(database, docs, connect_model(ModelSettings()), settings)
     rpc = RpcServer(settings.grpc_address, ["morningai.api.changes.v1.ChangeService"])
     changes_pb2_grpc.add_ChangeServiceServicer_to_server(ChangeServicer(database), rpc.server)
     return Service(

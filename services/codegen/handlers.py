@@ -7,6 +7,7 @@ import hashlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 from google.protobuf.message import Message
@@ -22,7 +23,6 @@ from morningai.bus.handling import Short
 from morningai.bus.work import Finish, Long, Work, request_cancel
 from morningai.db.session import Database, Session
 from morningai.errors import StepFailure
-from morningai.llm import ModelClient
 from morningai.rpc.channel import error_of, proof_metadata
 from services.codegen import repository
 from services.codegen.domain.changes import Change, ChangeRequest, Provenance
@@ -31,6 +31,9 @@ from services.codegen.settings import Settings
 from services.codegen.suite import Suite
 from services.codegen.workflow import Budget, Tools, make_change
 from services.codegen.workspace import WorkspaceLimits
+
+if TYPE_CHECKING:
+    from morningai.llm import ModelClient
 
 
 @dataclass

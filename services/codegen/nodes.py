@@ -24,8 +24,10 @@ _PATCH_CHARACTERS, _FAILURE_CHARACTERS = 1_500, 1_500
 # What the prompt's own words, the tags and the model's chat template take.
 _PROMPT_OVERHEAD_TOKENS = 500
 _LEAST_CONTEXT_TOKENS = 500
-# The same words would bring the same answer again.
-_FIRST, _LATER = 0.0, 0.5
+# At zero the same words bring the same answer again.
+_FIRST, _LATER = 0.0, 0.8
+# A model with a small context is a small model: it writes functions well, and edit blocks hardly ever.
+_SMALL_CONTEXT_TOKENS = 24_000
 _REWRITE, _BLOCKS = ("rewrite_functions", 1), ("edit_blocks", 1)
 
 
@@ -98,7 +100,7 @@ async def ask(
     model: EditModel, context: Context, instruction: str, *, feedback: str, attempt: int, max_output_tokens: int
 ) -> Reply:
     """A reply that cannot be used is an answer too: it is recorded and costs an attempt. ModelRefused is raised."""
-    name, version = _prompt_for(context, attempt)
+    name, version = _prompt_for(context, attempt, is_small=model.prompt_budget(0) < _SMALL_CONTEXT_TOKENS)
     prompt = load_prompt(__package__, name, version).fill(
         {
             "instruction": instruction,
@@ -156,10 +158,10 @@ def _concerns(test_id: str, problems: tuple[str, ...]) -> bool:
     return test_id in problems or test_id.partition("::")[0] in problems
 
 
-def _prompt_for(context: Context, attempt: int) -> tuple[str, int]:
-    """Whole functions first, where there are only functions to change; then the two forms take turns."""
+def _prompt_for(context: Context, attempt: int, *, is_small: bool) -> tuple[str, int]:
+    """Whole functions, where there is only Python to change; a large model takes turns between the two forms."""
     only_python = all(path.endswith(".py") for path in context.shown) and bool(context.shown)
-    return _REWRITE if only_python and attempt % 2 == 1 else _BLOCKS
+    return _REWRITE if only_python and (is_small or attempt % 2 == 1) else _BLOCKS
 
 
 def _check_syntax(path: str, text: str) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from morningai.api.documents.v1 import documents_pb2_grpc
 from morningai.api.search.v1 import search_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2_grpc
-from morningai.llm import ModelClient, ModelSettings, instrument_model_calls, load_prompt
+from morningai.llm import ModelSettings, connect_model, load_prompt
 from morningai.rpc.server import RpcServer
-from morningai.service import Service, make_database
+from morningai.service import Service, make_database, remove_scratch
 from services.docs.git.version import check_git
 from services.docs.grpc_api import DocumentServicer, SearchServicer, SourceServicer
 from services.docs.handlers import make_handlers
@@ -27,8 +27,8 @@ DOCUMENT_PROMPT = ("document", 1)
 def make_service(settings: Settings) -> Service:
     database, relay_holder = make_database(settings)
     stores = SourceStores(settings)
-    instrument_model_calls()
-    writer = Writer(ModelClient.from_settings(ModelSettings()), load_prompt("services.docs", *DOCUMENT_PROMPT))
+    remove_scratch(stores.folder, "tmp*")
+    writer = Writer(connect_model(ModelSettings()), load_prompt("services.docs", *DOCUMENT_PROMPT))
     rpc = RpcServer(settings.grpc_address, RPC_SERVICES)
     sources_pb2_grpc.add_SourceServiceServicer_to_server(SourceServicer(database, stores, settings), rpc.server)
     documents_pb2_grpc.add_DocumentServiceServicer_to_server(DocumentServicer(database), rpc.server)

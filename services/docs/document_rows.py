@@ -60,7 +60,7 @@ async def get_document(session: Session, document_id: UUID, *, version: int) -> 
 
 async def list_documents(session: Session, *, before: UUID | None, limit: int) -> list[StoredDocument]:
     rows = await session.rows(QUERIES["list_documents"], {"before": before, "limit": limit})
-    return [_document(row, content="", claims=(), metadata={}) for row in rows]
+    return [_document(row, content="", claims=(), metadata=row["metadata"]) for row in rows]
 
 
 def _document(row: DictRow, *, content: str, claims: tuple[Claim, ...], metadata: dict[str, str]) -> StoredDocument:

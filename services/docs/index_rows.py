@@ -117,7 +117,7 @@ async def search_chunks(session: Session, snapshot_id: UUID, query: str, *, limi
 
 
 async def list_first_chunks(session: Session, snapshot_id: UUID, *, per_file: int, limit: int) -> list[Passage]:
-    """The heads of the files, prose first."""
+    """All of the root's README, architecture page and the like, then the heads of the other files, prose first."""
     rows = await session.rows(
         QUERIES["list_first_chunks"], {"snapshot_id": snapshot_id, "per_file": per_file, "limit": limit}
     )

@@ -119,8 +119,12 @@ SELECT c.path, c.symbol, n.commit, c.blob_hash, c.start_line, c.end_line, c.text
 FROM snapshots AS n
 JOIN files AS f ON f.snapshot_id = n.snapshot_id
 JOIN chunks AS c ON c.source_id = f.source_id AND c.path = f.path AND c.blob_hash = f.blob_hash
-WHERE n.snapshot_id = %(snapshot_id)s AND n.state = 'ready' AND c.ordinal < %(per_file)s
-ORDER BY c.ordinal, f.language NOT IN ('markdown', 'rst', 'text'), array_length(string_to_array(c.path, '/'), 1), c.path
+CROSS JOIN LATERAL (
+  SELECT c.path ~* '^(readme|architecture|design|overview)[^/]*$' AND f.language IN ('markdown', 'rst', 'text') AS describes_all
+) AS what
+WHERE n.snapshot_id = %(snapshot_id)s AND n.state = 'ready' AND (c.ordinal < %(per_file)s OR what.describes_all)
+ORDER BY NOT what.describes_all, CASE WHEN what.describes_all THEN 0 ELSE c.ordinal END,
+  f.language NOT IN ('markdown', 'rst', 'text'), array_length(string_to_array(c.path, '/'), 1), c.path, c.ordinal
 LIMIT %(limit)s
 
 -- name: insert_artifact

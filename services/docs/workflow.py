@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from google.protobuf.message import Message
@@ -18,12 +20,15 @@ from morningai.evidence.documents import EXTRACTIVE, DocumentMetadata, compose_d
 from morningai.evidence.extractive import answer_extractively
 from morningai.evidence.model import Answer, Fact, Passage
 from morningai.evidence.model_answers import answer_with_model
-from morningai.llm import ModelClient, PromptTemplate
+from morningai.llm import PromptTemplate
 from services.docs import document_rows, index_rows, repository
 from services.docs.domain import Source
 from services.docs.nodes import read_new_files
 from services.docs.reading.files import is_worth_reading
 from services.docs.sources import SourceStores
+
+if TYPE_CHECKING:
+    from morningai.llm import ModelClient
 
 SEARCHED_PASSAGES = 80
 OVERVIEW_PASSAGES = 400
@@ -142,7 +147,8 @@ async def _write(
     writer: Writer,
 ) -> tuple[Answer, DocumentMetadata]:
     if writer.model is None:
-        answer, engine, model, prompt = answer_extractively(instruction, passages, facts), EXTRACTIVE, "", ""
+        answer = await asyncio.to_thread(answer_extractively, instruction, passages, facts)
+        engine, model, prompt = EXTRACTIVE, "", ""
     else:
         work.progress(0.4, "asking the model")
         written = await answer_with_model(instruction, passages, facts, model=writer.model, template=writer.template)

@@ -6,7 +6,7 @@ from functools import partial
 
 from morningai.api.answers.v1 import answers_pb2_grpc
 from morningai.api.faqs.v1 import faqs_pb2_grpc
-from morningai.llm import ModelClient, ModelSettings, instrument_model_calls, load_prompt
+from morningai.llm import ModelSettings, connect_model, load_prompt
 from morningai.rpc.channel import make_channel
 from morningai.rpc.server import RpcServer
 from morningai.service import Service, make_database
@@ -24,10 +24,9 @@ RPC_SERVICES = ("morningai.api.answers.v1.AnswerService", "morningai.api.faqs.v1
 def make_service(settings: Settings) -> Service:
     database, relay_holder = make_database(settings)
     docs = make_channel(settings.docs_address)
-    instrument_model_calls()
     writer = Writer(
         library=Library(docs, timeout_seconds=settings.docs_timeout_seconds),
-        model=ModelClient.from_settings(ModelSettings()),
+        model=connect_model(ModelSettings()),
         answer_template=load_prompt("services.faqgen", *ANSWER_PROMPT),
         faq_template=load_prompt("services.faqgen", *FAQ_PROMPT),
     )

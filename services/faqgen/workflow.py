@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from google.protobuf.message import Message
 
@@ -19,10 +20,13 @@ from morningai.evidence.faq import mine_faq
 from morningai.evidence.markdown import render_answer, render_faq
 from morningai.evidence.model_answers import ModelAnswer, answer_with_model
 from morningai.evidence.model_faq import ModelFaq, reword_faq
-from morningai.llm import ModelClient, PromptTemplate
+from morningai.llm import PromptTemplate
 from services.faqgen import repository
 from services.faqgen.domain import Provenance, checked_instruction, faq_items_wanted
 from services.faqgen.nodes import Library, Reading
+
+if TYPE_CHECKING:
+    from morningai.llm import ModelClient
 
 
 @dataclass(frozen=True)
@@ -107,14 +111,14 @@ async def _answer(question: str, reading: Reading, writer: Writer) -> ModelAnswe
             question, reading.passages, reading.facts, model=writer.model, template=writer.answer_template
         )
     answer = await asyncio.to_thread(answer_extractively, question, reading.passages, reading.facts)
-    return ModelAnswer(answer, engine="", model="", prompt="", prompt_tokens=0, completion_tokens=0, dropped=0)
+    return ModelAnswer(answer)
 
 
 async def _faq(instruction: str, reading: Reading, wanted: int, writer: Writer) -> ModelFaq:
     items = await asyncio.to_thread(mine_faq, reading.passages, reading.facts, instruction, wanted)
     if writer.model:
-        return await reword_faq(items, instruction, model=writer.model, template=writer.faq_template)
-    return ModelFaq(items, engine="", model="", prompt="", prompt_tokens=0, completion_tokens=0, dropped=0)
+        return await reword_faq(items, model=writer.model, template=writer.faq_template)
+    return ModelFaq(items)
 
 
 def _provenance(work: Work, snapshot: events.Snapshot, written: ModelAnswer | ModelFaq) -> Provenance:

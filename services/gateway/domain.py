@@ -123,7 +123,7 @@ def _instruction(instruction: str) -> str:
 
 
 def _source(source: str) -> str:
-    if not SOURCE_NAME.match(source):
+    if not SOURCE_NAME.fullmatch(source):
         raise InvalidInput(
             "task.source", f"'{source}' is not the name of a source.", remedy="Use a name that `source list` shows."
         )

@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator, Mapping
 
 import grpc
 
+from morningai.errors import Unavailable
 from morningai.rpc.call import CURRENT_CALL, Context, rules_of
 from morningai.rpc.channel import proof_metadata
+from morningai.rpc.status import reason_of
 
 
 class Forwarder(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not generic at run time
@@ -49,7 +51,12 @@ class Forwarder(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not generi
 
 
 async def abort_as(context: Context, error: grpc.aio.AioRpcError) -> None:
-    """End the caller's call as the upstream call ended; always raises."""
+    """End the caller's call as the upstream call ended; always raises.
+
+    A service that cannot be reached has written no status, and gRPC's own names addresses of the inside.
+    """
+    if error.code() is grpc.StatusCode.UNAVAILABLE and not reason_of(error):
+        raise Unavailable("The service behind this call does not answer.", remedy="Try again in a moment.") from error
     await context.abort(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))  # type: ignore[arg-type]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import AsyncIterator
 from datetime import datetime
 from functools import partial
@@ -21,7 +22,7 @@ from morningai.bus import outbox
 from morningai.db.session import Database
 from morningai.errors import InvalidInput, NotFound
 from morningai.rpc.call import CURRENT_CALL, Context, rpc_session
-from morningai.rpc.channel import error_of, proof_metadata
+from morningai.rpc.channel import proof_metadata
 from morningai.rpc.server import Prove
 from services.gateway import repository
 from services.gateway.domain import NewTask, Task
@@ -31,6 +32,8 @@ from services.gateway.messages import kind_values, new_task_of, task_message
 
 DEFAULT_PAGE = 50
 LARGEST_PAGE = 500
+TRACE_ID = re.compile(r"[0-9a-f]{32}")
+TASK_REMEDY = "`task list` shows the tasks of your tenant."
 
 
 class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
@@ -75,19 +78,21 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
         return api.ListTasksResponse(tasks=[task_message(task) for task in tasks[:limit]], next_page_token=token)
 
     async def WatchTask(self, request: api.WatchTaskRequest, context: Context) -> AsyncIterator[api.TaskEvent]:
+        if request.after_sequence < 0:
+            raise InvalidInput("after_sequence", "is negative.", remedy="Use 0 for all events.")
         task = await self._get(request.name)
         prove = partial(self._prove, context)
         async for event in self._feed.events(self._database, prove, task.task_id, after=request.after_sequence):
             yield event
 
     async def ListTaskEvents(self, request: api.ListTaskEventsRequest, context: Context) -> api.ListTaskEventsResponse:
-        if not request.name and not request.trace_id:
-            raise InvalidInput("name", "and trace_id are both empty.", remedy="Give one of them.")
-        async with rpc_session(self._database) as session:
-            if request.name:
-                stored = await repository.list_events(session, _task_id(request.name), after=0)
-            else:
-                stored = await repository.list_events_of_trace(session, request.trace_id)
+        if request.name:
+            task = await self._get(request.name)
+            async with rpc_session(self._database) as session:
+                stored = await repository.list_events(session, task.task_id, after=0)
+        else:
+            async with rpc_session(self._database) as session:
+                stored = await repository.list_events_of_trace(session, _trace_id(request.trace_id))
         return api.ListTaskEventsResponse(events=[api.TaskEvent.FromString(event) for event in stored])
 
     async def CancelTask(self, request: api.CancelTaskRequest, context: Context) -> api.CancelTaskResponse:
@@ -106,7 +111,7 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
         async with rpc_session(self._database) as session:
             task = await repository.get_task(session, _task_id(name))
         if task is None:
-            raise NotFound("task", name)
+            raise NotFound("task", name, remedy=TASK_REMEDY)
         return task
 
     async def _check_source(self, source: str, context: Context) -> None:
@@ -119,7 +124,7 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 raise NotFound("task.source", source, remedy="Add it with `morningai source add`.") from error
-            raise error_of(error, peer="docs") from error
+            await abort_as(context, error)
 
 
 def _same(task: Task, new: NewTask) -> Task:
@@ -133,7 +138,13 @@ def _task_id(name: str) -> UUID:
     try:
         return UUID(name.removeprefix("tasks/"))
     except ValueError as error:
-        raise NotFound("task", name) from error
+        raise NotFound("task", name, remedy=TASK_REMEDY) from error
+
+
+def _trace_id(trace_id: str) -> str:
+    if not TRACE_ID.fullmatch(trace_id):
+        raise InvalidInput("trace_id", "is not one.", remedy="Give 32 hexadecimal digits, or the name of a task.")
+    return trace_id
 
 
 def _encode_token(task: Task) -> str:

@@ -33,7 +33,9 @@ ON CONFLICT DO NOTHING
 SELECT event FROM task_events WHERE task_id = %(task_id)s AND sequence > %(after)s ORDER BY sequence
 
 -- name: list_events_of_trace
-SELECT event FROM task_events WHERE trace_id = %(trace_id)s ORDER BY received_at, task_id, sequence
+-- Task after task; an event may have been received before its forerunner.
+SELECT event FROM task_events WHERE trace_id = %(trace_id)s
+ORDER BY min(received_at) OVER (PARTITION BY task_id), task_id, sequence
 
 -- name: authenticate
 SELECT tenancy.authenticate(%(key)s) AS grant

@@ -68,12 +68,15 @@ class StepResult(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Task:
+    """`traceparent` is that of the request, for what a later call causes."""
+
     task_id: UUID
     instruction: str
     source: str
     kinds: tuple[str, ...]
     state: TaskState
     graph_version: int
+    traceparent: str
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from morningai import telemetry
 from morningai.api.events.v1 import events_pb2 as events
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tasks.v1 import tasks_pb2_grpc
@@ -27,7 +28,8 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
                 raise Conflict(f"{request.name} has not started yet.", remedy="Try again in a second.")
             steps = await repository.list_steps(session, task_id)
             _check_can_be_cancelled(request.name, task, steps)
-            await _cancel(session, task, [step for step in steps if step.state == StepState.RUNNING])
+            with telemetry.continued_span("cancel task", task.traceparent):
+                await _cancel(session, task, [step for step in steps if step.state == StepState.RUNNING])
         return api.CancelTaskResponse()
 
 

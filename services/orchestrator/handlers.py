@@ -56,6 +56,7 @@ async def on_task_requested(settings: Settings, session: Session, envelope: Enve
         kinds=tuple(KINDS[kind] for kind in message.kinds),
         state=TaskState.RUNNING,
         graph_version=workflow.NEWEST_GRAPH,
+        traceparent=envelope.traceparent,
     )
     await repository.insert_task(session, task)
     await task_events.emit_started(session, task)

@@ -1,6 +1,6 @@
 -- name: insert_task
-INSERT INTO tasks (task_id, instruction, source, kinds, state, graph_version)
-VALUES (%(task_id)s, %(instruction)s, %(source)s, %(kinds)s, 'running', %(graph_version)s)
+INSERT INTO tasks (task_id, instruction, source, kinds, state, graph_version, traceparent)
+VALUES (%(task_id)s, %(instruction)s, %(source)s, %(kinds)s, 'running', %(graph_version)s, %(traceparent)s)
 
 -- name: lock_task
 SELECT * FROM tasks WHERE task_id = %(task_id)s FOR UPDATE

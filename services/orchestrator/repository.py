@@ -25,6 +25,7 @@ async def insert_task(session: Session, task: Task) -> None:
             "source": task.source,
             "kinds": list(task.kinds),
             "graph_version": task.graph_version,
+            "traceparent": task.traceparent,
         },
     )
 
@@ -41,6 +42,7 @@ async def lock_task(session: Session, task_id: UUID) -> Task | None:
         kinds=tuple(row["kinds"]),
         state=TaskState(row["state"]),
         graph_version=row["graph_version"],
+        traceparent=row["traceparent"],
     )
 
 

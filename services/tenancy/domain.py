@@ -9,7 +9,7 @@ from uuid import UUID
 
 from morningai.errors import InvalidInput
 
-SLUG = re.compile(r"^[a-z][a-z0-9-]{1,38}[a-z0-9]$")
+SLUG = re.compile(r"[a-z][a-z0-9-]{1,38}[a-z0-9]")
 LONGEST_DISPLAY_NAME = 100
 
 # What the first key of a tenant may do: everything inside its tenant.
@@ -46,7 +46,7 @@ class NewKey:
 
 
 def check_slug(slug: str) -> str:
-    if not SLUG.match(slug):
+    if not SLUG.fullmatch(slug):
         raise InvalidInput(
             "tenant.slug",
             f"'{slug}' is not a valid name.",
@@ -57,5 +57,11 @@ def check_slug(slug: str) -> str:
 
 def check_display_name(display_name: str, *, slug: str) -> str:
     if len(display_name) > LONGEST_DISPLAY_NAME:
-        raise InvalidInput("tenant.display_name", f"longer than {LONGEST_DISPLAY_NAME} characters.")
+        raise InvalidInput(
+            "tenant.display_name",
+            f"has {len(display_name)} characters.",
+            remedy=f"Use at most {LONGEST_DISPLAY_NAME}.",
+        )
+    if "\x00" in display_name:
+        raise InvalidInput("tenant.display_name", "contains a NUL character.", remedy="Remove it.")
     return display_name or slug

@@ -14,6 +14,8 @@ from morningai.rpc.time import timestamp
 from services.tenancy import repository
 from services.tenancy.domain import NewKey, Tenant, check_display_name, check_slug
 
+REMEDY = "Ask for 'tenants/-', your own."
+
 
 class TenantServicer(tenants_pb2_grpc.TenantServiceServicer):
     def __init__(self, database: Database) -> None:
@@ -32,7 +34,7 @@ class TenantServicer(tenants_pb2_grpc.TenantServiceServicer):
         async with rpc_session(self._database) as session:
             tenant = await repository.get_tenant(session, _tenant_id(request.name, own=session.tenant_id))
         if tenant is None:
-            raise NotFound("tenant", request.name)
+            raise NotFound("tenant", request.name, remedy=REMEDY)
         return _message(tenant)
 
 
@@ -42,7 +44,7 @@ def _tenant_id(name: str, *, own: UUID) -> UUID:
     try:
         return UUID(name.removeprefix("tenants/"))
     except ValueError as error:
-        raise NotFound("tenant", name) from error
+        raise NotFound("tenant", name, remedy=REMEDY) from error
 
 
 def _message(tenant: Tenant) -> api.Tenant:

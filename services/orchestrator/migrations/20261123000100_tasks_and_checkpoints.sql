@@ -9,6 +9,7 @@ CREATE TABLE tasks (
   state text NOT NULL CHECK (state IN
     ('running', 'waiting_for_approval', 'succeeded', 'partly_succeeded', 'failed', 'cancelled', 'expired')),
   graph_version integer NOT NULL,
+  traceparent text NOT NULL,
   sequence bigint NOT NULL DEFAULT 0,
   created_at timestamptz NOT NULL DEFAULT now(),
   ended_at timestamptz,

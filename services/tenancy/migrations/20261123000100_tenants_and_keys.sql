@@ -68,7 +68,7 @@ CREATE FUNCTION authenticate(presented text) RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   id text := split_part(presented, '.', 1);
-  secret text := split_part(presented, '.', 2);
+  secret text := substr(presented, length(id) + 2);
   found record;
 BEGIN
   IF id LIKE 'op\_%' THEN

@@ -44,6 +44,16 @@ def test_a_list_item_names_its_subject(make_passage: Make) -> None:
     assert statement.evidence.quote == "**relay**: publishes the rows that are due."
 
 
+def test_a_table_row_whose_sentence_names_it_is_not_named_twice(make_passage: Make) -> None:
+    table = "| part | what it does |\n|---|---|\n| `relay` | The relay publishes the rows that are due. |"
+    assert readable(only(make_passage("a.md", table))) == "The relay publishes the rows that are due."
+
+
+def test_lines_after_a_prompt_are_commands_without_their_comments(make_passage: Make) -> None:
+    statement = only(make_passage("a.md", "```console\n$ notes up    # in one terminal\n$ notes add shop\n```"))
+    assert (statement.kind, statement.text) == ("command", "notes up; notes add shop")
+
+
 def test_a_table_row_reads_with_the_names_of_its_columns(make_passage: Make) -> None:
     table = "| part | bus | starts with |\n|---|---|---|\n| embedded | child process | `morningai up` |"
     assert readable(only(make_passage("a.md", table))) == ("embedded: bus: child process; starts with: `morningai up`.")

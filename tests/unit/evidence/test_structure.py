@@ -121,6 +121,33 @@ def test_a_question_about_one_thing_is_no_structure_question(platform: Repositor
     assert structure_focus(question, *platform) == ()
 
 
+def test_a_definition_that_begins_with_its_part_names_it_once(make_passage: Callable[..., Passage]) -> None:
+    rows = "| `mailer` | The mailer sends letters. |\n| `billing` | Bills every month. |"
+    passages = [
+        make_passage("ARCHITECTURE.md", f"# Architecture\n\n| part | what it does |\n|---|---|\n{rows}\n"),
+        make_passage("services/billing/main.go", "package main\n"),
+        make_passage("services/mailer/index.js", "import { send } from './smtp.js'\n"),
+    ]
+    claims = answer_extractively("Which services are there?", passages, ()).claims
+    assert [claim.text for claim in claims] == ["`billing`: Bills every month.", "The `mailer` sends letters."]
+
+
+def test_the_overview_says_first_what_it_is_and_then_what_names_the_most_parts(
+    make_passage: Callable[..., Passage],
+) -> None:
+    passages = [
+        make_passage(
+            "README.md", "# Shop\n\nShop sells tea to its customers. It is small and very friendly.\n", symbol="Shop"
+        ),
+        make_passage("ARCHITECTURE.md", "# Architecture\n\nEvery event goes from billing to mailer.\n"),
+        make_passage("services/billing/main.go", "// Package main bills every month.\npackage main\n"),
+        make_passage("services/mailer/main.go", "// Package main sends letters.\npackage main\n"),
+    ]
+    claims = answer_extractively("What is the system architecture?", passages, ()).claims
+    opening = [claim.text for claim in claims if claim.topic == "Overview"]
+    assert opening == ["Shop sells tea to its customers.", "Every event goes from billing to mailer."]
+
+
 def test_what_the_project_is_gets_its_introduction(flask_app: Repository) -> None:
     claims = answer_extractively("What is this project?", *flask_app).claims
     assert claims[0].text == "Notes is a small web application that keeps short texts."

@@ -1,0 +1,1 @@
+"""The program against its limits, measured through its own command and its public API."""

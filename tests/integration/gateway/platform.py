@@ -1,0 +1,211 @@
+"""The public door as clients meet it.
+
+Gateway, tenancy, orchestrator and docs are processes, faqgen answers through a fake, and codegen is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+from google.rpc.error_details_pb2 import ResourceInfo
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+
+from morningai.api.answers.v1 import answers_pb2, answers_pb2_grpc
+from morningai.api.sources.v1 import sources_pb2, sources_pb2_grpc
+from morningai.api.tasks.v1 import tasks_pb2_grpc
+from morningai.api.tenants.v1 import tenants_pb2_grpc
+from morningai.rpc.status import field_violations
+from tests.conftest import OPERATOR_KEY, PASSWORD
+
+if TYPE_CHECKING:
+    from tests.conftest import TestDatabase
+
+PROCESSES = ("gateway", "tenancy", "orchestrator", "docs")
+KEY_CACHE_SECONDS = 0.5
+START_SECONDS = 90.0
+
+
+@dataclass
+class FakeAnswers(answers_pb2_grpc.AnswerServiceServicer):
+    """AnswerService that remembers what the gateway passed on."""
+
+    metadata: list[tuple[str, str]] = field(default_factory=list)
+    seconds_left: float = 0.0
+
+    def GetAnswer(self, request: answers_pb2.GetAnswerRequest, context: grpc.ServicerContext) -> answers_pb2.Answer:
+        self.metadata = [(str(key), str(value)) for key, value in context.invocation_metadata()]
+        self.seconds_left = context.time_remaining()
+        return answers_pb2.Answer(name=request.name)
+
+
+@dataclass(frozen=True)
+class Client:
+    """One caller and its stubs."""
+
+    channel: grpc.aio.Channel
+
+    @property
+    def tasks(self) -> tasks_pb2_grpc.TaskServiceStub:
+        return tasks_pb2_grpc.TaskServiceStub(self.channel)
+
+    @property
+    def tenants(self) -> tenants_pb2_grpc.TenantServiceStub:
+        return tenants_pb2_grpc.TenantServiceStub(self.channel)
+
+    @property
+    def sources(self) -> sources_pb2_grpc.SourceServiceStub:
+        return sources_pb2_grpc.SourceServiceStub(self.channel)
+
+    @property
+    def answers(self) -> answers_pb2_grpc.AnswerServiceStub:
+        return answers_pb2_grpc.AnswerServiceStub(self.channel)
+
+
+@dataclass(frozen=True)
+class Platform:
+    database: TestDatabase
+    address: str
+    answers: FakeAnswers
+    operator_key: str = OPERATOR_KEY
+
+
+@asynccontextmanager
+async def connected(address: str, *metadata: tuple[str, str]) -> AsyncIterator[Client]:
+    interceptors = [kind(metadata) for kind in (SendingUnary, SendingWatch, SendingUpload)]
+    async with grpc.aio.insecure_channel(address, interceptors=interceptors) as channel:
+        yield Client(channel)
+
+
+def bearer(key: str) -> tuple[str, str]:
+    return ("authorization", f"Bearer {key}")
+
+
+class Sending:
+    """Adds the caller's metadata to a call."""
+
+    def __init__(self, metadata: tuple[tuple[str, str], ...]) -> None:
+        self._metadata = metadata
+
+    async def call(self, continuation, details, request):  # type: ignore[no-untyped-def]
+        sent = grpc.aio.Metadata(*self._metadata, *(details.metadata or ()))
+        return await continuation(details._replace(metadata=sent), request)
+
+
+# gRPC takes an interceptor for one kind of call each.
+class SendingUnary(Sending, grpc.aio.UnaryUnaryClientInterceptor):
+    intercept_unary_unary = Sending.call
+
+
+class SendingWatch(Sending, grpc.aio.UnaryStreamClientInterceptor):
+    intercept_unary_stream = Sending.call
+
+
+class SendingUpload(Sending, grpc.aio.StreamUnaryClientInterceptor):
+    intercept_stream_unary = Sending.call
+
+
+def resource_of(error: grpc.RpcError) -> str:
+    """The kind of the resource that a failed call names; empty when it names none."""
+    info = ResourceInfo()
+    details = rpc_status.from_call(error).details
+    return next((info.resource_type for packed in details if packed.Unpack(info)), "")
+
+
+def field_of(error: grpc.RpcError) -> str:
+    """The field, or else the kind of resource, that a failed call names."""
+    return next((name for name, _ in field_violations(error)), resource_of(error))
+
+
+@contextmanager
+def running_platform(database: TestDatabase, nats_url: str, folder: Path) -> Iterator[Platform]:
+    answers = FakeAnswers()
+    with ExitStack() as stack:
+        fake = grpc.server(ThreadPoolExecutor(2))
+        answers_pb2_grpc.add_AnswerServiceServicer_to_server(answers, fake)
+        fake.add_insecure_port(f"unix:{folder}/faqgen.sock")
+        fake.start()
+        stack.callback(lambda: fake.stop(None).wait())
+        processes = {
+            service: stack.enter_context(_process(service, database, nats_url, folder)) for service in PROCESSES
+        }
+        for service, process in processes.items():
+            _wait_until_healthy(process, f"unix:{folder}/{service}.sock", folder / f"{service}.log")
+        yield Platform(database, f"unix:{folder}/gateway.sock", answers)
+        for process in processes.values():
+            process.terminate()
+
+
+@contextmanager
+def _process(service: str, database: TestDatabase, nats_url: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    addresses = ("orchestrator", "docs", "faqgen", "codegen", "tenancy")
+    settings = {
+        "DATABASE_DSN": database.dsn(f"{service}_app"),
+        "RELAY_DSN": database.dsn(f"{service}_relay"),
+        "NATS_URL": nats_url,
+        "NATS_USER": service,
+        "NATS_PASSWORD": PASSWORD,
+        "GRPC_ADDRESS": f"unix:{folder}/{service}.sock",
+        "WORK_DIR": str(folder / service),
+        "KEY_CACHE_SECONDS": str(KEY_CACHE_SECONDS),
+        **{f"{name.upper()}_ADDRESS": f"unix:{folder}/{name}.sock" for name in addresses},
+    }
+    environment = {**os.environ, **{f"MORNINGAI_{name}": value for name, value in settings.items()}}
+    with (folder / f"{service}.log").open("wb") as log:
+        command = [sys.executable, "-m", f"services.{service}"]
+        process = subprocess.Popen(command, env=environment, stderr=log, stdout=log)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def _wait_until_healthy(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    quickly = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 100)]
+    with grpc.insecure_channel(address, options=quickly) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        while not _is_serving(stub):
+            assert process.poll() is None, log.read_text(encoding="utf-8")[-4000:]
+            assert time.monotonic() < deadline, log.read_text(encoding="utf-8")[-4000:]
+            time.sleep(0.05)
+
+
+def _is_serving(stub: health_pb2_grpc.HealthStub) -> bool:
+    try:
+        answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=1)
+    except grpc.RpcError:
+        return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+async def make_bundle(folder: Path) -> bytes:
+    """A git bundle of one small commit."""
+    repository, bundle = folder / "repository", folder / "small.bundle"
+    script = f"""
+    git init --quiet --initial-branch=main {repository} && cd {repository}
+    echo '# Small' > README.md && git add README.md
+    git -c user.name=Ada -c user.email=ada@example.org commit --quiet --message first
+    git bundle create --quiet {bundle} HEAD main
+    """
+    process = await asyncio.create_subprocess_shell(script)
+    assert await process.wait() == 0
+    return bundle.read_bytes()
+
+
+async def upload(client: Client, bundle: bytes, *, source_id: str = "small") -> sources_pb2.Source:
+    source = sources_pb2.CreateSourceRequest(source_id=source_id, source=sources_pb2.Source(repository="small"))
+    requests = [sources_pb2.UploadSourceRequest(source=source), sources_pb2.UploadSourceRequest(piece=bundle)]
+    return await client.sources.UploadSource(iter(requests))

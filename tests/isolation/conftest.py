@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tests.conftest import TEMPLATE, PostgresServer, TestDatabase
+from tests.isolation.checks import send
+from tests.isolation.world import World, make_world
+
+
+@contextmanager
+def _clone(server: PostgresServer, template: str) -> Iterator[TestDatabase]:
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(server.admin_dsn(), autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
+        yield TestDatabase(server, name)
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def world(postgres_server: PostgresServer) -> Iterator[World]:
+    """Rows of two tenants in every table; every test leaves it as it was."""
+    with _clone(postgres_server, TEMPLATE) as database:
+        yield make_world(database)
+
+
+@pytest.fixture
+def weakened(world: World) -> Iterator[World]:
+    """A copy of the world from which a test takes a protection away."""
+    with _clone(world.database.server, world.database.name) as database:
+        yield world.on(database)
+
+
+@pytest.fixture
+def sealed(weakened: World) -> tuple[World, UUID, UUID, str]:
+    """A message of tenant A that the gateway sent: its world, id, task and seal."""
+    task_id = uuid4()
+    with psycopg.connect(weakened.database.dsn("gateway_app")) as connection:
+        connection.execute("SELECT kernel.open_session(%s)", (weakened.a.grant(),))
+        message_id = send(connection, task_id)
+    rows = weakened.database.rows("SELECT seal FROM gateway.outbox WHERE id = %s", message_id)
+    return weakened, message_id, task_id, str(rows[0][0])

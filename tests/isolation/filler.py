@@ -1,0 +1,117 @@
+"""Makes valid rows of any table from its columns' types and simple CHECKs; what it cannot guess stands in OVERRIDES.
+
+Two tenants get the same keys, so that only tenant_id tells their rows apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING
+from uuid import NAMESPACE_OID, UUID, uuid5
+
+import psycopg
+
+from tests.isolation.tables import Column, Table
+
+if TYPE_CHECKING:
+    from tests.conftest import TestDatabase, TestTenant
+
+Row = dict[str, object]
+
+# By table: columns whose CHECK concerns more than themselves.
+OVERRIDES: dict[str, Row] = {
+    "docs.sources": {"kind": "remote", "remote_uri": "https://example.org/repository"},
+    "docs.document_versions": {"content": "text", "content_hash": hashlib.sha256(b"text").hexdigest()},
+}
+VALUES: dict[str, object] = {
+    "boolean": False,
+    "jsonb": "{}",
+    "json": "{}",
+    "bytea": b"x",
+    "timestamp with time zone": "2026-01-01T00:00:00Z",
+    "date": "2026-01-01",
+    "interval": "1 second",
+    "tsvector": "",
+}
+NUMBERS = ("smallint", "integer", "bigint", "real", "double precision", "numeric")
+
+
+class CannotFill(AssertionError):
+    """The filler has to learn about a table."""
+
+
+def fill(database: TestDatabase, tables: tuple[Table, ...], tenant: TestTenant, *, count: int) -> dict[str, list[Row]]:
+    """`count` rows of the tenant in each table that has none of it yet, as the superuser in the tenant's session."""
+    made: dict[str, list[Row]] = {}
+    with psycopg.connect(database.admin_dsn) as connection:
+        connection.execute("SELECT set_config('morningai.proof', %s, true)", (tenant.grant(),))
+        for table in tables:
+            has_rows = connection.execute(
+                f"SELECT 1 FROM {table} WHERE tenant_id = %s LIMIT 1", (tenant.tenant_id,)
+            ).fetchone()
+            made[str(table)] = [] if has_rows else [make_row(table, number, made, number) for number in range(count)]
+            for row in made[str(table)]:
+                _insert(connection, table, {"tenant_id": tenant.tenant_id, **row})
+    return made
+
+
+def spare_row(table: Table, made: dict[str, list[Row]]) -> Row:
+    """One more valid row, whose parents are the first rows; without its tenant."""
+    return make_row(table, 99, made, 0)
+
+
+def make_row(table: Table, number: int, made: dict[str, list[Row]], parent_number: int) -> Row:
+    row = {column.name: _value(column, number) for column in table.columns if _is_needed(column)}
+    for key in table.foreign_keys:
+        if key.parent in table.parents and made.get(key.parent):
+            parent = made[key.parent][parent_number]
+            row |= {
+                own: parent[theirs] for own, theirs in zip(key.columns, key.parent_columns, strict=True) if own in row
+            }
+    return row | OVERRIDES.get(str(table), {})
+
+
+def _is_needed(column: Column) -> bool:
+    filled_by_itself = column.generated or column.name == "tenant_id"
+    return not filled_by_itself and (column.in_key or (column.not_null and not column.has_default))
+
+
+def _value(column: Column, number: int) -> object:
+    if column.first_label:
+        return column.first_label
+    if column.type == "uuid":
+        return uuid5(NAMESPACE_OID, f"{column.name} {number}")
+    if column.type in NUMBERS:
+        return number + 1
+    if column.type.endswith("[]"):
+        return []
+    if column.type in ("jsonb", "json") and "'array'" in column.check:
+        return "[]"
+    return VALUES.get(column.type, _text(column, number))
+
+
+def _text(column: Column, number: int) -> str:
+    digits = re.search(r"\[0-9a-f\]\{(\d+)\}", column.check)
+    if digits:
+        return hashlib.sha256(f"{column.name} {number}".encode()).hexdigest()[: int(digits[1])]
+    choice = re.search(r"ARRAY\['([^']*)'", column.check)
+    return choice[1] if choice else f"{column.name.replace('_', '-')}-{number}"
+
+
+def _insert(connection: psycopg.Connection[tuple[object, ...]], table: Table, row: Row) -> None:
+    try:
+        connection.execute(insert_statement(table, list(row)), row)  # type: ignore[arg-type]
+    except psycopg.Error as error:
+        raise CannotFill(
+            f"tests/isolation/filler.py cannot make a row of {table}: {error} Add the column to OVERRIDES."
+        ) from error
+
+
+def insert_statement(table: Table, columns: list[str]) -> str:
+    names = ", ".join(f'"{column}"' for column in columns)
+    return f"INSERT INTO {table} ({names}) VALUES ({', '.join(f'%({column})s' for column in columns)})"
+
+
+def fresh_tenant() -> UUID:
+    return uuid5(NAMESPACE_OID, "a tenant that does not exist")
