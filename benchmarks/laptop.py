@@ -20,9 +20,10 @@ from rich.console import Console
 from benchmarks.client import Ended, create_tenant, run_task, upload
 from benchmarks.processes import cpu_seconds, describe_machine, load, parts_of, pss_mib
 from benchmarks.report import Figure, print_figures
-from benchmarks.stack import Stack, packages_have_bytecode, running_stack
+from benchmarks.stack import Stack, StackFailed, packages_have_bytecode, running_stack
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.cli.gateway import Gateway
+from morningai.errors import MorningAIError
 
 REPOSITORY = Path(__file__).parents[1]
 SERVICES = ("gateway", "orchestrator", "docs", "faqgen", "codegen", "tenancy")
@@ -195,7 +196,11 @@ def main() -> int:
     given = parser.parse_args()
     progress = Console(stderr=True, style="dim")
     machine, load_before = describe_machine(), load()
-    run = measure(Options(given.repetitions, given.idle_seconds, lambda text: progress.print(f"· {text}")))
+    try:
+        run = measure(Options(given.repetitions, given.idle_seconds, lambda text: progress.print(f"· {text}")))
+    except (StackFailed, UnexpectedEnd, MorningAIError) as error:
+        progress.print(f"not measured: {error}", style="red", markup=False)
+        return 1
     loads = {"load_before": load_before, "load_after": load()}
     passed = all(figure.passed for figure in run.figures)
     if given.json:
