@@ -27,7 +27,9 @@ $(VENV)/.dev: $(BIN)/uv pyproject.toml uv.lock
 	@touch $@
 
 demo: $(VENV)/.demo-$(if $(filter extractive,$(MODEL)),extractive,model)  ## Install, start everything, and run the main job on this repository
-	MODEL=$(MODEL) $(BIN)/morningai demo
+	@mkdir -p .demo
+	MODEL=$(MODEL) $(BIN)/morningai demo --json .demo/result.json
+	@$(BIN)/python tests/e2e/check_result.py .demo/result.json
 
 test: $(VENV)/.dev  ## Run every test that needs no container
 	$(BIN)/pytest -n 2 --dist loadgroup
