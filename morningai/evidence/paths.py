@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import PurePosixPath
 
-_PROSE_SUFFIXES = frozenset({".md", ".markdown", ".rst", ".txt", ".adoc", ".org", ".mdx", ""})
+_PROSE_SUFFIXES = frozenset({".md", ".markdown", ".rst", ".txt", ".adoc", ".org", ".mdx"})
 _SETTING_SUFFIXES = frozenset(
     {".toml", ".yaml", ".yml", ".json", ".ini", ".cfg", ".conf", ".env", ".properties", ".lock"}
 )
@@ -31,6 +31,8 @@ _PROMINENT = ("readme", "architecture", "design", "overview")
 @lru_cache(maxsize=8192)
 def is_prose(path: str) -> bool:
     name = PurePosixPath(path)
+    if not name.suffix:
+        return name.name.isupper() or name.name.lower().startswith("readme")
     return name.suffix.lower() in _PROSE_SUFFIXES and not is_settings(path)
 
 

@@ -73,6 +73,10 @@ class Draft:
     patch: str
 
 
+def is_small(model: EditModel) -> bool:
+    return model.prompt_budget(0) < _SMALL_CONTEXT_TOKENS
+
+
 async def prepare(bundle: Path, commit: str, folder: Path, *, limits: WorkspaceLimits) -> Prepared:
     workspace = await Workspace.open(bundle, commit, folder / "repository", limits=limits)
     await workspace.export(commit, folder / "base")
@@ -100,7 +104,7 @@ async def ask(
     model: EditModel, context: Context, instruction: str, *, feedback: str, attempt: int, max_output_tokens: int
 ) -> Reply:
     """A reply that cannot be used is an answer too: it is recorded and costs an attempt. ModelRefused is raised."""
-    name, version = _prompt_for(context, attempt, is_small=model.prompt_budget(0) < _SMALL_CONTEXT_TOKENS)
+    name, version = _prompt_for(context, attempt, is_small=is_small(model))
     prompt = load_prompt(__package__, name, version).fill(
         {
             "instruction": instruction,
@@ -148,10 +152,11 @@ def feedback_on_refusal(problem: str) -> str:
 
 
 def feedback_on_failures(patch: str, run: SuiteRun, problems: tuple[str, ...]) -> str:
+    """The patch only for a model that does not repeat what it is shown: a small one gets an empty one."""
     texts = [f"{failure.test_id}:\n{failure.text}" for failure in run.failures if _concerns(failure.test_id, problems)]
     failures = ("\n\n".join(texts) or ", ".join(problems))[-_FAILURE_CHARACTERS:]
-    tried = patch[:_PATCH_CHARACTERS]
-    return f"Your last answer was:\n{tried}\nWith it these tests fail:\n{failures}\nAnswer differently."
+    tried = f"Your last answer was:\n{patch[:_PATCH_CHARACTERS]}\n" if patch else "An earlier fix was wrong.\n"
+    return f"{tried}With it these tests fail:\n{failures}\nThe fix must pass these tests too."
 
 
 def _concerns(test_id: str, problems: tuple[str, ...]) -> bool:

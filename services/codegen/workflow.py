@@ -196,7 +196,8 @@ async def _try(
     trial = await run.once("trial", number, SuiteRun, lambda: _trial(run, prepared, draft))
     if problems := unmet(expectation, trial):
         problem = f"{len(problems)} expected tests do not pass: {', '.join(problems[:_NAMED])}."
-        return _Attempt(problem, nodes.feedback_on_failures(draft.patch, trial, problems), draft.patch)
+        shown = "" if nodes.is_small(model) else draft.patch
+        return _Attempt(problem, nodes.feedback_on_failures(shown, trial, problems), draft.patch)
     await run.work.checkpoint(progress, f"Attempt {number}: checking it independently")
     return await _verified(run, draft, baseline, expectation)
 

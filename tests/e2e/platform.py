@@ -211,11 +211,9 @@ class Platform:
             ["kernel", *SERVICES],
         )
         ((tenant_id,),) = self.rows("SELECT tenant_id FROM tenancy.tenants WHERE slug = %s", slug)
-        counts = {
-            str(name): int(str(self.rows(f"SELECT count(*) FROM {name} WHERE tenant_id = %s", tenant_id)[0][0]))
-            for (name,) in named
-        }
-        return {name: count for name, count in counts.items() if count}
+        count = "SELECT '{0}', count(*) FROM {0} WHERE tenant_id = %s"
+        query = " UNION ALL ".join(count.format(name) for (name,) in named)
+        return {str(name): int(str(rows)) for name, rows in self.rows(query, *[tenant_id] * len(named)) if rows}
 
     def service_pid(self, name: str) -> int:
         return int(json.loads(DataDir(self.data_dir).record_file(name).read_text())["pid"])

@@ -90,10 +90,11 @@ def test_facts_carry_the_commit(library: Library) -> None:
     ]
 
 
-def test_the_heads_of_files_begin_with_prose(library: Library) -> None:
+def test_all_of_the_readme_comes_before_the_heads_of_the_other_files(library: Library) -> None:
     snapshot = library.index("weather", COMMIT, FILES)
     heads = library.run("list_first_chunks", snapshot_id=snapshot, per_file=1, limit=10)
-    assert paths(heads) == ["README.md", "weather/__main__.py", "weather/service.py"]
+    assert paths(heads) == ["README.md", "README.md", "weather/__main__.py", "weather/service.py"]
+    assert [head["start_line"] for head in heads[:2]] == sorted(head["start_line"] for head in heads[:2])
 
 
 def test_a_deleted_source_leaves_nothing(library: Library) -> None:
