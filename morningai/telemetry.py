@@ -15,6 +15,9 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Link, Span, SpanKind
 
+# With its retries; an orderly stop waits for it, also when the collector is gone.
+EXPORT_SECONDS = 2.0
+
 tracer = trace.get_tracer("morningai")
 
 
@@ -33,7 +36,8 @@ def _export(provider: TracerProvider) -> None:
     from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(), schedule_delay_millis=1000))
+    exporter = OTLPSpanExporter(timeout=EXPORT_SECONDS)
+    provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=1000))
     PsycopgInstrumentor().instrument(enable_commenter=False)
 
 
