@@ -17,6 +17,14 @@ MorningAIError
 
 from __future__ import annotations
 
+LONGEST_TEXT = 2000
+
+
+def plain(text: str) -> str:
+    """A text that any message and any row can hold: no control characters, no lone surrogates, at most 2,000 long."""
+    kept = "".join(c for c in text if c in "\n\t" or (c >= " " and not "\ud800" <= c <= "\udfff"))
+    return kept if len(kept) <= LONGEST_TEXT else kept[: LONGEST_TEXT - 1] + "…"
+
 
 class MorningAIError(Exception):
     """Root of all errors; `reason` is the stable, machine-readable name (UPPER_SNAKE_CASE)."""

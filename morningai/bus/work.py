@@ -7,12 +7,13 @@ withdraws it, so a worker that died is followed by another and nobody has to loo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import LiteralString, TypeAlias
 from uuid import UUID
 
+import psycopg
 import structlog
 from google.protobuf.message import Message
 from opentelemetry.instrumentation.utils import suppress_instrumentation
@@ -25,12 +26,14 @@ from morningai.bus.envelope import Envelope
 from morningai.bus.handling import Acknowledge, check_seal
 from morningai.bus.retry import retry_delay_seconds
 from morningai.db.session import Database, Session
-from morningai.errors import MorningAIError, Permanent, Poison, Retryable, Unauthenticated
+from morningai.errors import MorningAIError, Permanent, Poison, Retryable, StepFailure, Unauthenticated, plain
 
 log = structlog.get_logger()
 
 CONSUMER = "work"
 RENEW_SECONDS = 1.0
+# A process may die of what is not the work's fault, so takeovers are bounded less tightly than errors.
+CRASHES_PER_ATTEMPT = 3
 
 # Runs inside the finish transaction: stores the result and emits the reply.
 Finish: TypeAlias = Callable[[Session], Awaitable[None]]
@@ -64,8 +67,15 @@ UPDATE leases SET state = %(state)s, progress = %(progress)s, updated_at = now()
 WHERE work_id = %(work_id)s AND attempt = %(attempt)s AND state = 'running'
 RETURNING timer_id
 """
+CLOSE: LiteralString = "UPDATE leases SET state = %(state)s, updated_at = now() WHERE work_id = %(work_id)s"
 REQUEST_CANCEL: LiteralString = """
 UPDATE leases SET cancel_requested = true WHERE task_id = %(task_id)s AND state = 'running'
+"""
+# Work that nobody has claimed yet is closed before anybody can.
+CANCEL_UNCLAIMED: LiteralString = """
+INSERT INTO leases (work_id, task_id, attempt, state, worker, timer_id, expires_at)
+SELECT work_id, %(task_id)s, 1, 'cancelled', '', work_id, now() FROM unnest(%(work_ids)s::uuid[]) AS work_id
+ON CONFLICT DO NOTHING
 """
 
 
@@ -132,23 +142,22 @@ class Long:
             await _run(self.handle, work, message, limits)
 
 
-async def request_cancel(session: Session, task_id: UUID) -> None:
-    """The renewal of each running lease of the task learns of it within a second."""
+async def request_cancel(session: Session, task_id: UUID, command_ids: Iterable[str] = ()) -> None:
+    """The renewal of each running lease of the task learns of it within a second; commands that wait never start."""
     await session.execute(REQUEST_CANCEL, {"task_id": task_id})
+    await session.execute(CANCEL_UNCLAIMED, {"task_id": task_id, "work_ids": [UUID(name) for name in command_ids]})
 
 
 async def _claim(database: Database, envelope: Envelope, limits: WorkLimits) -> Work | None:
+    """The next attempt; None when nothing is to do: done, cancelled, or in the hands of a worker that lives."""
     work_id = envelope.work_id or envelope.id
     async with database.tenant_session(envelope.seal) as session:
         check_seal(session, envelope)
         first = await inbox.receive(session, envelope, consumer=CONSUMER)
         lease = await session.row(LEASE, {"work_id": work_id})
-        if lease and lease["state"] == "finished":
-            await outbox.reply_again(session, work_id)
-        if not first or (lease and lease["state"] != "running"):
+        if lease is None and not first:
             return None
-        if lease and lease["expires_at"] > lease["now"]:
-            await _move_timer(session, envelope, lease)
+        if lease and not await _may_take(session, envelope, lease, limits, first=first):
             return None
         timer_id = await _emit_timer(session, envelope, work_id, limits.lease_seconds)
         taken = await session.row(
@@ -163,6 +172,27 @@ async def _claim(database: Database, envelope: Envelope, limits: WorkLimits) -> 
         )
         assert taken is not None
         return Work(database, envelope, work_id, attempt=taken["attempt"])
+
+
+async def _may_take(session: Session, envelope: Envelope, lease: DictRow, limits: WorkLimits, *, first: bool) -> bool:
+    """Whether an earlier attempt left work to do; a command sent again revives work whose timer is lost."""
+    if lease["state"] == "finished":
+        await outbox.reply_again(session, lease["work_id"])
+    if lease["state"] != "running":
+        return False
+    if lease["expires_at"] > lease["now"]:
+        if first:
+            await _move_timer(session, envelope, lease)
+        return False
+    if lease["cancel_requested"]:
+        await session.execute(CLOSE, {"work_id": lease["work_id"], "state": "cancelled"})
+        return False
+    if lease["attempt"] >= CRASHES_PER_ATTEMPT * limits.max_attempts:
+        await session.execute(CLOSE, {"work_id": lease["work_id"], "state": "finished"})
+        lost = StepFailure("worker_lost", f"The work ended its process {lease['attempt']} times.")
+        await _failure(envelope.task_id, lease["work_id"], lost)(session)
+        return False
+    return True
 
 
 async def _move_timer(session: Session, envelope: Envelope, lease: DictRow) -> None:
@@ -189,20 +219,29 @@ async def _run(handle: WorkHandler, work: Work, message: Message, limits: WorkLi
     bound = log.bind(type=work.envelope.type.short_name, work_id=str(work.work_id), attempt=work.attempt)
     bound.info("work.attempt.started")
     try:
-        finish = await _work_under_lease(handle, work, message, limits)
-        await _finish(work, finish)
-        bound.info("work.attempt.finished")
+        await _attempt(handle, work, message, limits)
+        bound.info("work.attempt.ended")
     except Superseded:
         bound.warning("work.attempt.superseded")
+
+
+async def _attempt(handle: WorkHandler, work: Work, message: Message, limits: WorkLimits) -> None:
+    """Every end of an attempt but one: Superseded is raised, because then nothing may be written."""
+    try:
+        finish = await _work_under_lease(handle, work, message, limits)
+        await _finish(work, finish)
+    except Superseded:
+        raise
     except Cancelled:
-        await _end(work, "cancelled")
-        bound.info("work.attempt.cancelled")
+        log.info("work.attempt.cancelled", work_id=str(work.work_id))
+        async with work.database.tenant_session(work.proof) as session:
+            await _end_lease(session, work, "cancelled")
     except Permanent as error:
-        bound.info("work.attempt.failed", reason=error.reason, error=str(error))
-        await _finish(work, _failure(work, error))
-    except Exception as error:  # noqa: BLE001  # the bus boundary: an unknown error is retried within bounds
+        log.info("work.attempt.failed", work_id=str(work.work_id), reason=error.reason, error=str(error))
+        await _finish(work, _failure(work.task_id, work.work_id, error))
+    except Exception as error:  # the bus boundary: an unknown error is retried within bounds
         if not isinstance(error, Retryable):
-            bound.exception("work.attempt.crashed")
+            log.exception("work.attempt.crashed", work_id=str(work.work_id))
         await _retry_or_fail(work, error, limits)
 
 
@@ -223,28 +262,35 @@ async def _work_under_lease(handle: WorkHandler, work: Work, message: Message, l
 
 
 async def _renew_until_stopped(work: Work, limits: WorkLimits) -> None:
-    """Raises Cancelled or Superseded; a database that does not answer is tried again until the lease is over."""
+    """Raises Cancelled or Superseded; a database that does not answer is asked again until the lease is over."""
+    loop = asyncio.get_running_loop()
+    renewed = loop.time()
     while True:
         await asyncio.sleep(RENEW_SECONDS)
-        with suppress_instrumentation():
-            async with work.database.tenant_session(work.proof) as session:
-                row = await session.row(RENEW, _key(work) | {"seconds": limits.lease_seconds, "detail": work.detail})
+        try:
+            async with asyncio.timeout_at(max(renewed + limits.lease_seconds, loop.time() + RENEW_SECONDS)):
+                row = await _renew(work, limits)
+        except (psycopg.OperationalError, TimeoutError) as error:
+            if loop.time() >= renewed + limits.lease_seconds:
+                raise Superseded("The lease could not be renewed.") from error
+            continue
+        renewed = loop.time()
         if row is None:
             raise Superseded("Another attempt holds the lease.")
         if row["cancel_requested"]:
             raise Cancelled("The task was cancelled.")
 
 
+async def _renew(work: Work, limits: WorkLimits) -> DictRow | None:
+    with suppress_instrumentation():
+        async with work.database.tenant_session(work.proof) as session:
+            return await session.row(RENEW, _key(work) | {"seconds": limits.lease_seconds, "detail": work.detail})
+
+
 async def _finish(work: Work, finish: Finish) -> None:
     async with work.database.tenant_session(work.proof) as session:
         await _end_lease(session, work, "finished")
         await finish(session)
-
-
-async def _end(work: Work, state: str) -> None:
-    with suppress(Superseded):
-        async with work.database.tenant_session(work.proof) as session:
-            await _end_lease(session, work, state)
 
 
 async def _end_lease(session: Session, work: Work, state: str) -> None:
@@ -258,12 +304,11 @@ def _key(work: Work) -> dict[str, object]:
     return {"work_id": work.work_id, "attempt": work.attempt, "progress": work.fraction}
 
 
-def _failure(work: Work, error: MorningAIError) -> Finish:
-    failure = tasks.Failure(reason=error.reason, message=error.message, remedy=error.remedy)
+def _failure(task_id: UUID, work_id: UUID, error: MorningAIError) -> Finish:
+    failure = tasks.Failure(reason=error.reason, message=plain(error.message), remedy=plain(error.remedy))
 
     async def finish(session: Session) -> None:
-        reply = events.StepFailed(failure=failure)
-        await outbox.emit(session, reply, task_id=work.task_id, causation_id=work.work_id)
+        await outbox.emit(session, events.StepFailed(failure=failure), task_id=task_id, causation_id=work_id)
 
     return finish
 
@@ -271,7 +316,7 @@ def _failure(work: Work, error: MorningAIError) -> Finish:
 async def _retry_or_fail(work: Work, error: Exception, limits: WorkLimits) -> None:
     if work.attempt >= limits.max_attempts:
         known = error if isinstance(error, MorningAIError) else MorningAIError(f"{type(error).__name__}: {error}")
-        await _finish(work, _failure(work, known))
+        await _finish(work, _failure(work.task_id, work.work_id, known))
         return
     asked = error.retry_after_seconds if isinstance(error, Retryable) else None
     delay = asked or retry_delay_seconds(work.attempt, first=limits.retry_delay_seconds)

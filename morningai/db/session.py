@@ -6,7 +6,7 @@ The proof is verified by PostgreSQL; the transaction commits when the block ends
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import LiteralString, TypeAlias, cast
 from uuid import UUID
@@ -93,8 +93,10 @@ class Database:
             await self._notify_active_relay()
 
     async def _notify_active_relay(self) -> None:
-        async with self._pool.connection() as connection:
-            await connection.execute("SELECT pg_notify('outbox_' || current_schema(), '')")
+        # The transaction is committed; a relay that is not told looks by itself within seconds.
+        with suppress(psycopg.OperationalError):
+            async with self._pool.connection() as connection:
+                await connection.execute("SELECT pg_notify('outbox_' || current_schema(), '')")
 
 
 async def _open(connection: Connection, proof: str) -> Session:

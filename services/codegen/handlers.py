@@ -22,7 +22,7 @@ from morningai.bus.envelope import Envelope
 from morningai.bus.handling import Short
 from morningai.bus.work import Finish, Long, Work, request_cancel
 from morningai.db.session import Database, Session
-from morningai.errors import StepFailure
+from morningai.errors import StepFailure, plain
 from morningai.rpc.channel import error_of, proof_metadata
 from services.codegen import repository
 from services.codegen.domain.changes import Change, ChangeRequest, Provenance
@@ -81,7 +81,8 @@ def make_handlers(workshop: Workshop) -> Handlers:
 
 
 async def on_cancel_work(session: Session, envelope: Envelope, message: Message) -> None:
-    await request_cancel(session, envelope.task_id)
+    assert isinstance(message, events.CancelWork)
+    await request_cancel(session, envelope.task_id, message.command_ids)
 
 
 async def generate_change(work: Work, message: events.GenerateChange, workshop: Workshop) -> Finish:
@@ -116,7 +117,7 @@ def _finish(work: Work, message: events.GenerateChange, change: Change) -> Finis
         generated = events.ChangeGenerated(
             change=f"changes/{change_id}",
             state=change.state,
-            reason=change.reason,
+            reason=plain(change.reason),
             engine=provenance.engine,
             model=provenance.model,
         )

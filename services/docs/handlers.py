@@ -5,12 +5,14 @@ from __future__ import annotations
 from google.protobuf.message import Message
 
 from morningai.api.events.v1 import events_pb2 as events
+from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.bus import outbox
 from morningai.bus.broker import Handlers
 from morningai.bus.envelope import Envelope
 from morningai.bus.handling import Short
 from morningai.bus.work import Finish, Long, Work, request_cancel
 from morningai.db.session import Database, Session
+from morningai.errors import NotFound
 from services.docs.sources import SourceStores
 from services.docs.workflow import Writer, generate_document, index_source, publish_document
 
@@ -34,9 +36,14 @@ def make_handlers(database: Database, stores: SourceStores, writer: Writer) -> H
 
 async def on_publish_document(session: Session, envelope: Envelope, message: Message) -> None:
     assert isinstance(message, events.PublishDocument)
-    published = await publish_document(session, message)
-    await outbox.emit(session, published, task_id=envelope.task_id, causation_id=envelope.id)
+    reply: Message
+    try:
+        reply = await publish_document(session, message)
+    except NotFound as error:
+        reply = events.StepFailed(failure=tasks.Failure(reason=error.reason, message=str(error)))
+    await outbox.emit(session, reply, task_id=envelope.task_id, causation_id=envelope.id)
 
 
 async def on_cancel_work(session: Session, envelope: Envelope, message: Message) -> None:
-    await request_cancel(session, envelope.task_id)
+    assert isinstance(message, events.CancelWork)
+    await request_cancel(session, envelope.task_id, message.command_ids)

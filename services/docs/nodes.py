@@ -32,13 +32,17 @@ async def read_new_files(
     """Read what no snapshot of the source has read, batch by batch; each batch is a transaction of its own."""
     async with database.tenant_session(proof) as session:
         unread = await index_rows.list_unread_files(session, source_id, files)
-    with _executor(len(unread)) as executor:
+    executor = _executor(len(unread))
+    try:
         for first in range(0, len(unread), BATCH_FILES):
             batch = unread[first : first + BATCH_FILES]
             read = await _read(store, executor, batch)
             async with database.tenant_session(proof) as session:
                 await index_rows.insert_read_files(session, source_id, read)
             on_progress((first + len(batch)) / len(unread))
+    finally:
+        # In a thread: it waits for the batch at hand, and the loop has leases to renew.
+        await asyncio.to_thread(executor.shutdown, cancel_futures=True)
 
 
 def _executor(files: int) -> Executor:

@@ -27,7 +27,7 @@ LIMIT %(limit)s
 
 -- name: mark_source_indexed
 UPDATE sources SET state = 'indexed', failure = '', commit = %(commit)s, updated_at = now()
-WHERE source_id = %(source_id)s
+WHERE source_id = %(source_id)s AND bundle_digest IS NOT DISTINCT FROM %(bundle_digest)s
 
 -- name: mark_source_failed
 UPDATE sources SET state = 'failed', failure = %(failure)s, updated_at = now() WHERE source_id = %(source_id)s

@@ -60,8 +60,10 @@ async def list_sources(session: Session, *, after: str, limit: int) -> list[Sour
     return [_source(row) for row in await session.rows(QUERIES["list_sources"], {"after": after, "limit": limit})]
 
 
-async def mark_source_indexed(session: Session, source_id: str, commit: str) -> None:
-    await session.execute(QUERIES["mark_source_indexed"], {"source_id": source_id, "commit": commit})
+async def mark_source_indexed(session: Session, source: Source, commit: str) -> None:
+    """Nothing happens when another bundle was uploaded meanwhile: that one is still to be indexed."""
+    parameters: dict[str, object] = {"source_id": source.source_id, "commit": commit}
+    await session.execute(QUERIES["mark_source_indexed"], parameters | {"bundle_digest": source.bundle_digest or None})
 
 
 async def insert_artifact(session: Session, *, digest: str, media_type: str, size_bytes: int) -> bool:

@@ -80,7 +80,7 @@ async def _snapshot_of_upload(session: Session, source: Source) -> UUID | None:
 
 def _finish_index(work: Work, source: Source, commit: str, snapshot_id: UUID) -> Finish:
     async def finish(session: Session) -> None:
-        await repository.mark_source_indexed(session, source.source_id, commit)
+        await repository.mark_source_indexed(session, source, commit)
         snapshot = await index_rows.get_snapshot(session, snapshot_id)
         indexed = events.SourceIndexed(
             snapshot=events.Snapshot(

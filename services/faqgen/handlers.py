@@ -30,4 +30,5 @@ def make_handlers(writer: Writer) -> Handlers:
 
 
 async def on_cancel_work(session: Session, envelope: Envelope, message: Message) -> None:
-    await request_cancel(session, envelope.task_id)
+    assert isinstance(message, events.CancelWork)
+    await request_cancel(session, envelope.task_id, message.command_ids)

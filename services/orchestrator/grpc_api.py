@@ -49,7 +49,8 @@ async def _cancel(session: Session, task: Task, running: list[Step]) -> None:
         if ended:
             await task_events.emit_step(session, task, ended)
     for service in sorted({step.service for step in running}):
-        await outbox.emit(session, events.CancelWork(), task_id=task.task_id, to=service)
+        unwanted = events.CancelWork(command_ids=[str(s.command_id) for s in running if s.service == service])
+        await outbox.emit(session, unwanted, task_id=task.task_id, to=service)
     await repository.end_task(session, task.task_id, TaskState.CANCELLED)
     await task_events.emit_end(session, task, End(TaskState.CANCELLED, StepResult()))
 

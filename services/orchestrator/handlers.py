@@ -84,12 +84,15 @@ async def on_step_timed_out(settings: Settings, session: Session, envelope: Enve
     if step.state != StepState.RUNNING or task.state != TaskState.RUNNING:
         return
     if now >= step.deadline:
-        await outbox.emit(session, events.CancelWork(), task_id=task.task_id, to=step.service)
+        await outbox.emit(
+            session, events.CancelWork(command_ids=[message.command_id]), task_id=task.task_id, to=step.service
+        )
         await _end_step(TaskContext(session, task, settings), step, _timed_out(step))
         return
     await outbox.send_again(session, command_id)
     waited_seconds = (now - step.started_at).total_seconds()
-    delay_seconds = resend_delay_seconds(waited_seconds, first=settings.resend_seconds)
+    left_seconds = (step.deadline - now).total_seconds()
+    delay_seconds = min(resend_delay_seconds(waited_seconds, first=settings.resend_seconds), left_seconds)
     timer_id = await emit_timer(session, task, command_id=message.command_id, delay_seconds=delay_seconds)
     await repository.set_timer(session, task.task_id, step.step, timer_id)
 

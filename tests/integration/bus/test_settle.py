@@ -27,7 +27,7 @@ def codegen(handler):
 
 
 async def on_cancel(session, envelope, message):
-    await request_cancel(session, envelope.task_id)
+    await request_cancel(session, envelope.task_id, message.command_ids)
 
 
 def orchestrator(on_reply=ignore):
@@ -306,6 +306,82 @@ async def test_work_of_a_dead_worker_is_taken_over(start_service, tenant, databa
     await first.database.close()
     await eventually(lambda: replies == ["attempt 2"])
     assert database.rows("SELECT attempt, state FROM codegen.leases") == [(2, "finished")]
+
+
+async def test_a_command_that_is_sent_again_revives_work_whose_timer_was_lost(
+    start_service, tenant, database, eventually
+):
+    attempts = []
+
+    async def work(work, message):
+        attempts.append(work.attempt)
+        if work.attempt == 1:
+            await asyncio.sleep(60)
+        return finish_with(work, events.ChangeGenerated(state="verified"))
+
+    sender = await start_service("orchestrator", orchestrator())
+    first = await start_service("codegen", codegen(Long(work)), lease_seconds=1.5)
+    command_id = await send(sender, tenant)
+    await eventually(lambda: attempts == [1])
+    await first.database.close()
+    database.execute("UPDATE codegen.outbox SET published_at = now() WHERE work_id IS NOT NULL")
+    await start_service("codegen", codegen(Long(work)), lease_seconds=1.5)
+    await eventually(lambda: database.rows("SELECT 1 FROM codegen.leases WHERE expires_at < now()"))
+    await resend(sender, tenant, database, command_id)
+    await eventually(lambda: attempts == [1, 2])
+
+
+async def resend(sender, tenant, database, command_id):
+    """As the orchestrator's timer does, and past the bus's own memory of message ids."""
+    row = database.rows("SELECT subject, seal, task_id FROM orchestrator.outbox WHERE id = %s", command_id)[0]
+    headers = {
+        "ce-id": str(command_id),
+        "ce-type": "morningai.api.events.v1.GenerateChange",
+        "ce-tenantid": str(tenant.tenant_id),
+        "ce-subject": f"tasks/{row[2]}",
+        "ce-seal": str(row[1]),
+    }
+    await sender.bus.jetstream.publish(str(row[0]), COMMAND.SerializeToString(), headers=headers)
+
+
+async def test_work_that_ends_its_process_again_and_again_fails(start_service, tenant, database, eventually):
+    failures, started = [], asyncio.Event()
+
+    async def on_reply(session, envelope, message):
+        failures.append(message.failure.reason)
+
+    async def work(work, message):
+        started.set()
+        await asyncio.sleep(60)
+
+    sender = await start_service("orchestrator", orchestrator(on_reply))
+    first = await start_service("codegen", codegen(Long(work)), lease_seconds=1.5, max_attempts=1)
+    await send(sender, tenant)
+    await asyncio.wait_for(started.wait(), 5)
+    database.execute("UPDATE codegen.leases SET attempt = 3")
+    await first.database.close()
+    await start_service("codegen", codegen(Long(work)), lease_seconds=1.5, max_attempts=1)
+    await eventually(lambda: failures == ["worker_lost"])
+
+
+async def test_a_cancelled_command_that_nobody_has_taken_never_starts(start_service, tenant, database, eventually):
+    started = []
+
+    async def work(work, message):
+        started.append(1)
+        return finish_with(work, events.ChangeGenerated(state="verified"))
+
+    sender = await start_service("orchestrator", orchestrator())
+    task_id = uuid4()
+    async with sender.database.tenant_session(tenant.grant()) as session:
+        command_id = await outbox.emit(session, COMMAND, task_id=task_id, to="codegen", delay_seconds=2)
+        unwanted = events.CancelWork(command_ids=[str(command_id)])
+        await outbox.emit(session, unwanted, task_id=task_id, to="codegen")
+    await start_service("codegen", codegen(Long(work)))
+    await eventually(lambda: database.rows("SELECT 1 FROM orchestrator.outbox WHERE published_at IS NULL") == [])
+    await eventually(lambda: len(database.rows("SELECT 1 FROM codegen.inbox")) == 2)
+    assert started == []
+    assert database.rows("SELECT state FROM codegen.leases") == [("cancelled",)]
 
 
 async def test_a_worker_that_lost_its_lease_writes_nothing(start_service, tenant, database, eventually):

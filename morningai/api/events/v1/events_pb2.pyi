@@ -578,12 +578,19 @@ class CancelWork(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    COMMAND_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def command_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The commands that are not wanted any more, begun or not."""
+
     def __init__(
         self,
+        *,
+        command_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_ids", b"command_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
