@@ -18,6 +18,7 @@ import nats
 import psycopg
 import pytest
 import pytest_asyncio
+import structlog
 from google.protobuf.message import Message
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
@@ -53,6 +54,13 @@ class ContainerPostgres:
 
     def admin_dsn(self, database: str = "postgres") -> str:
         return f"postgresql://postgres:{PASSWORD}@{self.host}:{self.port}/{database}"
+
+
+@pytest.fixture(autouse=True)
+def _default_logging() -> Iterator[None]:
+    """A test may send logs to its captured output, which is closed after it."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -111,6 +111,8 @@ def _form(statement: Statement, part: Part, mention: re.Pattern[str]) -> float:
         return _main_definition(statement, part)
     if statement.kind in {"setting", "code", "command"}:
         return 0.0
+    if statement.kind == "row" and part.topic in {"Services", "RPC services", "Tables"}:
+        return 0.0  # it is about what stands in its first cell
     found = mention.search(statement.text)
     if statement.kind == "sentence" and mention.fullmatch(statement.heading.strip("`* ")):
         return 0.9

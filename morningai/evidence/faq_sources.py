@@ -79,6 +79,8 @@ def _from_parts(passages: Sequence[Passage], facts: Sequence[Fact]) -> Iterator[
     for part, made in part_claims(("Services", "Infrastructure", "RPC services", "Tables"), passages, facts):
         if is_declared_only(made):
             continue
+        if part.topic == "RPC services" and made.evidence[0].path not in {fact.path for fact in part.facts}:
+            continue  # a mention elsewhere seldom says what it is for
         if part.topic == "Infrastructure" and not part.mention().search(made.evidence[0].quote):
             continue
         yield Draft(part.topic, _part_question(part), (made,), _PART_WEIGHTS[part.topic])
@@ -156,7 +158,8 @@ def _from_definition(passage: Passage, mentions: Counter[str]) -> Iterator[Draft
         if statement.kind != "definition" or len(statement.text) < 25 or not _stands_alone(statement.text):
             continue
         name = statement.subject.rsplit(".", 1)[-1]
-        if name.startswith("_") or statement.subject.count(".") > 1:
+        is_constant = name.isupper() and len(name) > 1
+        if name.startswith("_") or is_constant or statement.subject.count(".") > 1:
             continue
         # A lower-case word such as `show` is mentioned everywhere, and mostly not as the function.
         is_telling = name == statement.subject and not (name.isalpha() and name.islower())

@@ -38,7 +38,7 @@ _GENERIC = stemmed(
 _ALL: tuple[Topic, ...] = ("Overview", "Services", "Infrastructure", "Packages")
 _MOST_PER_TOPIC = 30
 _MOST_OPENING_SENTENCES, _OPENING_LINES = 40, 40
-_ENOUGH_MODULES = 4
+_ENOUGH_MODULES = _ENOUGH_SERVICES = 4
 _DECLARED = ") is declared in `"
 
 
@@ -133,11 +133,14 @@ def _without_whole(parts: Sequence[Part], focus: Sequence[Topic], names: frozens
 
 
 def _of_topic(topic: Topic, parts: Sequence[Part], finder: DefinitionFinder) -> list[tuple[Part, Claim]]:
-    """Parts that nothing defines are named by their declaration; modules among them only when most are like that."""
+    """Parts that nothing defines are named by their declaration; not where enough are defined, as jobs of compose."""
     found = [(part, part_claim(part, finder)) for part in parts if part.topic == topic][:_MOST_PER_TOPIC]
     made = [(part, claim) for part, claim in found if claim]
-    defined = [(part, claim) for part, claim in made if "." not in part.name or not is_declared_only(claim)]
-    return defined if topic == "Packages" and len(defined) >= _ENOUGH_MODULES else made
+    defined = [(part, claim) for part, claim in made if not is_declared_only(claim)]
+    if topic == "Services" and len(defined) >= _ENOUGH_SERVICES:
+        return defined
+    modules = [(part, claim) for part, claim in made if "." not in part.name or not is_declared_only(claim)]
+    return modules if topic == "Packages" and len(modules) >= _ENOUGH_MODULES else made
 
 
 def overview(passages: Sequence[Passage], parts: Sequence[Part] = ()) -> list[Claim]:
@@ -221,5 +224,6 @@ def _text(part: Part, statement: Statement) -> str:
     if found and len(text[: found.start()].strip("`* ").split()) <= 1 and statement.kind == "sentence":
         return sentence(text)
     if statement.kind == "row" and statement.subject.strip("`") != part.name:
-        text = text.partition(": ")[2] or text
+        lead, _, rest = text.partition(": ")
+        text = rest if rest and lead.strip("`") == statement.subject.strip("`") else text
     return _named_once(part, text)

@@ -148,6 +148,23 @@ def test_the_overview_says_first_what_it_is_and_then_what_names_the_most_parts(
     assert opening == ["Shop sells tea to its customers.", "Every event goes from billing to mailer."]
 
 
+def test_a_row_about_something_else_defines_no_service(make_passage: Callable[..., Passage]) -> None:
+    passages = [
+        make_passage("services/mailer/main.go", "// Package main sends letters to customers.\npackage main\n"),
+        make_passage("services/README.md", "| | |\n|---|---|\n| asks | `mailer`, `billing` |\n"),
+    ]
+    claims = answer_extractively("Which services are there?", passages, ()).claims
+    assert [claim.text for claim in claims] == ["`mailer`: Package main sends letters to customers."]
+
+
+def test_jobs_of_compose_are_not_listed_among_services_that_are_described(
+    platform: Repository, make_fact: Callable[..., Fact]
+) -> None:
+    migrate = make_fact("compose_service", "migrate", "compose.yaml", "  migrate:\n    build: .")
+    claims = answer_extractively("Which services are there?", platform[0], [*platform[1], migrate]).claims
+    assert {claim.text.split("`")[1] for claim in claims} == set(SERVICES)
+
+
 def test_what_the_project_is_gets_its_introduction(flask_app: Repository) -> None:
     claims = answer_extractively("What is this project?", *flask_app).claims
     assert claims[0].text == "Notes is a small web application that keeps short texts."
