@@ -32,7 +32,7 @@ demo: $(VENV)/.demo-$(if $(filter extractive,$(MODEL)),extractive,model)  ## Ins
 	@$(BIN)/python tests/e2e/check_result.py .demo/result.json
 
 test: $(VENV)/.dev  ## Run every test that needs no container
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-containers: $(VENV)/.dev  ## Run the integration tests against containers
 	MORNINGAI_TEST_SERVERS=containers TESTCONTAINERS_RYUK_DISABLED=true \

@@ -69,7 +69,7 @@ def test_only_changed_files_are_read_again(library: Library) -> None:
 
 def test_a_snapshot_counts_its_files_and_chunks(library: Library) -> None:
     library.index("weather", COMMIT, FILES)
-    library.run("mark_source_indexed", source_id="weather", commit=COMMIT)
+    library.run("mark_source_indexed", source_id="weather", commit=COMMIT, bundle_digest=None)
     source = library.run("get_source", source_id="weather")[0]
     assert (source["file_count"], source["chunk_count"], source["commit"]) == (3, 4, COMMIT)
 
