@@ -12,7 +12,10 @@ from morningai import telemetry
 from morningai.bus import subjects
 from morningai.bus.catalogue import message_type
 from morningai.db.session import Session
+from morningai.errors import Permanent
 
+# NATS takes 1 MiB with the headers; larger things are rows, and messages name them.
+LARGEST_BODY_BYTES = 900_000
 INSERT: LiteralString = """
 INSERT INTO outbox (task_id, type, subject, body, traceparent, causation_id, work_id, due_at)
 VALUES (%(task_id)s, %(type)s, %(subject)s, %(body)s, %(traceparent)s, %(causation_id)s, %(work_id)s,
@@ -39,7 +42,13 @@ async def emit(
     delay_seconds: float = 0,
     due_at: datetime | None = None,
 ) -> UUID:
-    """Write one message to the outbox and return its id; `to` names the service of a command."""
+    """Write one message to the outbox and return its id; `to` names the service of a command.
+
+    Raises Permanent for a body that the bus would refuse: it would hold up every message behind it.
+    """
+    body = message.SerializeToString(deterministic=True)
+    if len(body) > LARGEST_BODY_BYTES:
+        raise Permanent(f"{type(message).__name__} has {len(body)} bytes; a message holds {LARGEST_BODY_BYTES}.")
     entry = message_type(type(message))
     if entry.kind == "event":
         subject = subjects.event_subject(session.tenant_id, entry.context, entry.event)
@@ -51,7 +60,7 @@ async def emit(
             "task_id": task_id,
             "type": entry.name,
             "subject": subject,
-            "body": message.SerializeToString(deterministic=True),
+            "body": body,
             "traceparent": telemetry.current_traceparent(),
             "causation_id": causation_id,
             "work_id": work_id,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+import pytest
+
 from morningai.api.events.v1 import events_pb2 as events
 from morningai.bus import outbox
 from morningai.bus.relay import LONGEST_SLEEP_SECONDS
 from morningai.db.session import Database
+from morningai.errors import Permanent
 
 SOON_SECONDS = LONGEST_SLEEP_SECONDS / 2
 PUBLISHED = "SELECT 1 FROM gateway.outbox WHERE published_at IS NOT NULL"
@@ -51,3 +54,14 @@ async def test_a_relay_whose_connection_was_ended_notices_at_once_and_goes_on(
     await eventually(lambda: service.relay.active, seconds=SOON_SECONDS)
     await request_task(service.database, tenant)
     await eventually(lambda: database.rows(PUBLISHED), seconds=SOON_SECONDS)
+
+
+async def test_a_message_that_the_bus_would_refuse_is_not_written(tenant, database):
+    gateway_rows = Database(database.dsn("gateway_app"))
+    await gateway_rows.open()
+    too_large = events.TaskRequested(instruction="x" * (outbox.LARGEST_BODY_BYTES + 1))
+    async with gateway_rows.tenant_session(tenant.grant()) as session:
+        with pytest.raises(Permanent, match="bytes"):
+            await outbox.emit(session, too_large, task_id=uuid4())
+    await gateway_rows.close()
+    assert database.rows("SELECT 1 FROM gateway.outbox") == []
