@@ -1,4 +1,4 @@
-"""Loads a service's `queries.sql`: named, parameterised statements (`-- name: get_task`)."""
+"""Loads a service's SQL: named, parameterised statements (`-- name: get_task`)."""
 
 from __future__ import annotations
 
@@ -38,5 +38,6 @@ class Queries(Mapping[str, LiteralString]):
 
 
 def load_queries(module_file: str) -> Queries:
-    """`queries.sql` beside the module that asks: `load_queries(__file__)`."""
-    return Queries(Path(module_file).with_name("queries.sql"))
+    """`queries.sql` beside the module that asks, or in a package of repositories the file of its own name."""
+    own = Path(module_file).with_suffix(".sql")
+    return Queries(own if own.exists() else own.with_name("queries.sql"))

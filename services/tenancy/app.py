@@ -5,7 +5,7 @@ from __future__ import annotations
 from morningai.api.tenants.v1 import tenants_pb2_grpc
 from morningai.rpc.server import RpcServer
 from morningai.service import Service, make_database
-from services.tenancy.grpc_api import TenantServicer
+from services.tenancy.grpc_api.tenants import TenantServicer
 from services.tenancy.settings import Settings
 
 NAME = "tenancy"

@@ -19,16 +19,8 @@ MODULES = [
     path for folder in ("morningai", "services") for path in (ROOT / folder).rglob("*.py") if API not in path.parents
 ]
 PROTOS = sorted((ROOT / "proto" / "morningai").rglob("*.proto"))
-FILES = (
-    "__init__.py",
-    "__main__.py",
-    "app.py",
-    "grpc_api.py",
-    "repository.py",
-    "queries.sql",
-    "settings.py",
-    "README.md",
-)
+FILES = ("__init__.py", "__main__.py", "app.py", "settings.py", "README.md")
+PARTS = ("grpc_api", "repository", "domain")
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "shared", "lib"}
 
 
@@ -48,10 +40,17 @@ def test_a_service_has_the_files_that_every_service_has(service, name):
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_has_a_domain_and_migrations(service):
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_is_a_module_or_a_folder_of_the_same_name(service, part):
     folder = ROOT / "services" / service
-    assert (folder / "domain.py").is_file() or (folder / "domain" / "__init__.py").is_file()
+    assert (folder / f"{part}.py").is_file() != (folder / part / "__init__.py").is_file()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_has_migrations_and_named_sql(service):
+    folder = ROOT / "services" / service
     assert list((folder / "migrations").glob("*.sql"))
+    assert list(folder.glob("queries.sql")) or list(folder.glob("repository/*.sql"))
 
 
 @pytest.mark.parametrize("service", [service for service in SERVICES if service != "tenancy"])

@@ -9,7 +9,7 @@ import psycopg
 from morningai.db.queries import load_queries
 from morningai.db.session import Session
 from morningai.errors import AlreadyExists, PermissionDenied
-from services.tenancy.domain import OWNER_SCOPES, NewKey, Tenant
+from services.tenancy.domain.tenants import OWNER_SCOPES, NewKey, Tenant
 
 QUERIES = load_queries(__file__)
 

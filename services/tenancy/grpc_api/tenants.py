@@ -11,8 +11,8 @@ from morningai.db.session import Database
 from morningai.errors import NotFound
 from morningai.rpc.call import Context, rpc_session
 from morningai.rpc.time import timestamp
-from services.tenancy import repository
-from services.tenancy.domain import NewKey, Tenant, check_display_name, check_slug
+from services.tenancy.domain.tenants import NewKey, Tenant, check_display_name, check_slug
+from services.tenancy.repository import tenants as repository
 
 REMEDY = "Ask for 'tenants/-', your own."
 

@@ -1,0 +1,1 @@
+"""Tenancy's rules, a module for each noun."""

@@ -1,0 +1,1 @@
+"""TenantService and its neighbours, a module for each noun."""

@@ -1,0 +1,1 @@
+"""Tenancy's rows, a module and its SQL for each noun."""
