@@ -9,6 +9,7 @@ MorningAIError
 │   ├── NotFound              no such resource for this tenant
 │   ├── AlreadyExists         the name is taken
 │   ├── FailedPrecondition    the resource is in a state that forbids this
+│   │   └── TaskEnded         the seal's task has ended: nothing is done for it any more
 │   ├── Unauthenticated       no credential, or one that is not valid
 │   ├── PermissionDenied      a credential without the scope
 │   └── StepFailure           work ended without a result; carries the machine-readable reason
@@ -89,6 +90,10 @@ class AlreadyExists(Permanent):
 
 class FailedPrecondition(Permanent):
     reason = "FAILED_PRECONDITION"
+
+
+class TaskEnded(FailedPrecondition):
+    reason = "TASK_ENDED"
 
 
 class Unauthenticated(Permanent):

@@ -140,6 +140,15 @@ class TestTenant:
     tenant_id: UUID
     api_key: str
 
+    def open_task(self, task_id: UUID) -> UUID:
+        """As if the gateway had accepted it: what seals belong to."""
+        self.database.rows(
+            "INSERT INTO kernel.tasks (tenant_id, task_id, principal) VALUES (%s, %s, 'key:mk_test') RETURNING task_id",
+            self.tenant_id,
+            task_id,
+        )
+        return task_id
+
     def grant(self) -> str:
         with psycopg.connect(self.database.dsn("gateway_app")) as connection:
             return str(_one(connection, "SELECT tenancy.authenticate(%s)", self.api_key))

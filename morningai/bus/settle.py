@@ -21,7 +21,7 @@ from morningai.bus.handling import Short
 from morningai.bus.retry import retry_delay_seconds
 from morningai.bus.work import Long, WorkLimits
 from morningai.db.session import Database
-from morningai.errors import MorningAIError, Permanent, Poison, Retryable, Unauthenticated
+from morningai.errors import MorningAIError, Permanent, Poison, Retryable, TaskEnded, Unauthenticated
 from morningai.logging import bind_contextvars, clear_contextvars
 
 log = structlog.get_logger()
@@ -63,6 +63,9 @@ class Settler:
         try:
             await self._handle(message, envelope)
             await message.ack()
+        except TaskEnded:
+            log.info("bus.message.late", type=envelope.type.short_name, message_id=str(envelope.id))
+            await message.ack()
         except (Poison, Permanent) as error:
             await self._bury(message, envelope, error)
         except (Retryable, psycopg.OperationalError, PoolTimeout, TimeoutError) as error:
@@ -103,7 +106,7 @@ class Settler:
         try:
             async with self.database.tenant_session(envelope.seal) as session:
                 await session.execute(BURY, row | {"tenant_id": session.tenant_id})
-        except Unauthenticated:
+        except (Unauthenticated, TaskEnded):
             await self._quarantine(row)
         except psycopg.OperationalError as unreachable:
             await self._return(message, envelope, unreachable)

@@ -26,7 +26,16 @@ from morningai.bus.envelope import Envelope
 from morningai.bus.handling import Acknowledge, check_seal
 from morningai.bus.retry import retry_delay_seconds
 from morningai.db.session import Database, Session
-from morningai.errors import MorningAIError, Permanent, Poison, Retryable, StepFailure, Unauthenticated, plain
+from morningai.errors import (
+    MorningAIError,
+    Permanent,
+    Poison,
+    Retryable,
+    StepFailure,
+    TaskEnded,
+    Unauthenticated,
+    plain,
+)
 
 log = structlog.get_logger()
 
@@ -270,6 +279,8 @@ async def _renew_until_stopped(work: Work, limits: WorkLimits) -> None:
         try:
             async with asyncio.timeout_at(max(renewed + limits.lease_seconds, loop.time() + RENEW_SECONDS)):
                 row = await _renew(work, limits)
+        except TaskEnded as error:
+            raise Superseded("The task has ended.") from error
         except (psycopg.OperationalError, TimeoutError) as error:
             if loop.time() >= renewed + limits.lease_seconds:
                 raise Superseded("The lease could not be renewed.") from error

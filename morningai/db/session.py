@@ -15,7 +15,7 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from morningai.errors import Unauthenticated
+from morningai.errors import TaskEnded, Unauthenticated
 
 Connection: TypeAlias = psycopg.AsyncConnection[DictRow]
 Parameters: TypeAlias = dict[str, object]
@@ -83,7 +83,10 @@ class Database:
 
     @asynccontextmanager
     async def tenant_session(self, proof: str) -> AsyncIterator[Session]:
-        """Open a transaction as the proof's tenant. Raises Unauthenticated when PostgreSQL refuses the proof."""
+        """Open a transaction as the proof's tenant.
+
+        Raises Unauthenticated when PostgreSQL refuses the proof, TaskEnded for a seal that ended with its task.
+        """
         async with self._pool.connection() as connection:
             session = await _open(connection, proof)
             yield session
@@ -104,6 +107,8 @@ async def _open(connection: Connection, proof: str) -> Session:
         row = await (await connection.execute(OPEN_SESSION, (proof,))).fetchone()
     except psycopg.errors.InsufficientPrivilege as error:
         raise Unauthenticated("The proof is missing, forged or expired.") from error
+    except psycopg.errors.ObjectNotInPrerequisiteState as error:
+        raise TaskEnded("The task of this seal has ended.") from error
     assert row is not None
     return Session(
         connection=connection,

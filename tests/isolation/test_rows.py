@@ -160,7 +160,7 @@ def test_a_message_of_the_same_task_is_sealed_for_the_same_principal(sealed):
 def test_in_the_session_of_a_seal_its_own_task_alone_is_written_to(sealed):
     world, _, task_id, seal = sealed
     assert outbox_takes(world, seal, task_id)
-    assert not outbox_takes(world, seal, uuid4())
+    assert not outbox_takes(world, seal, world.a.open_task(uuid4()))
 
 
 def test_a_sender_chooses_neither_tenant_nor_seal(sealed):
@@ -174,7 +174,11 @@ def test_a_sender_chooses_neither_tenant_nor_seal(sealed):
 
 FORBIDDEN = [
     "SELECT kernel.mint_grant(tenant_id, 'me', ARRAY['operator']) FROM (SELECT gen_random_uuid() AS tenant_id) AS t",
-    "SELECT kernel.mint_seal(NULL, gen_random_uuid(), gen_random_uuid())",
+    "SELECT kernel.mint_seal('s', NULL, gen_random_uuid(), gen_random_uuid())",
+    "SELECT kernel.authentic('x')",
+    "SELECT kernel.proof_mac('k1', 'g|x')",
+    "SELECT * FROM kernel.tasks",
+    "UPDATE kernel.tasks SET closed_at = NULL",
     "SELECT kernel.sign('g|x')",
     "SELECT kernel.mac('k1', 'g|x')",
     "SELECT kernel.verify('x')",

@@ -48,8 +48,9 @@ def orchestrator(on_reply=ignore):
 
 
 async def send(sender, tenant, message=COMMAND, *, task_id: UUID | None = None, to="codegen") -> UUID:
+    task_id = task_id or tenant.open_task(uuid4())
     async with sender.database.tenant_session(tenant.grant()) as session:
-        return await outbox.emit(session, message, task_id=task_id or uuid4(), to=to)
+        return await outbox.emit(session, message, task_id=task_id, to=to)
 
 
 def finish_with(work, *messages):
@@ -182,7 +183,7 @@ async def test_a_real_seal_of_another_message_is_a_dead_letter(start_service, te
 
     await start_service("orchestrator", orchestrator(on_reply))
     sender = await start_service("codegen", codegen(Long(ignore)))
-    task_id = uuid4()
+    task_id = tenant.open_task(uuid4())
     first = await send(sender, tenant, events.ChangeGenerated(state="verified"), task_id=task_id, to="")
     await eventually(lambda: handled == [first])
     seal = database.rows("SELECT seal FROM codegen.outbox")[0][0]
@@ -196,6 +197,30 @@ async def test_a_real_seal_of_another_message_is_a_dead_letter(start_service, te
     await sender.bus.jetstream.publish(f"morningai.event.{tenant.tenant_id}.change.generated", b"", headers=headers)
     await eventually(lambda: database.rows("SELECT 1 FROM orchestrator.dead_letters"))
     assert handled == [first]
+
+
+async def test_a_command_of_a_task_that_ended_long_ago_is_acknowledged_and_not_worked(
+    start_service, tenant, database, eventually
+):
+    attempts = []
+
+    async def work(work, message):
+        attempts.append(work.attempt)
+        return finish_with(work, events.ChangeGenerated(state="verified"))
+
+    sender = await start_service("orchestrator", orchestrator())
+    task_id = tenant.open_task(uuid4())
+    late = await send(sender, tenant, task_id=task_id)
+    database.execute("UPDATE kernel.tasks SET closed_at = now() - interval '1 hour'")
+    receiver = await start_service("codegen", codegen(Long(work)))
+    while (await receiver.bus.jetstream.consumer_info("COMMANDS", "codegen-work")).ack_floor.stream_seq == 0:  # noqa: ASYNC110  the server tells nobody
+        await asyncio.sleep(0.05)
+    database.execute("UPDATE kernel.tasks SET closed_at = NULL")
+    kept = await send(sender, tenant, task_id=task_id)
+    await eventually(lambda: database.rows("SELECT message_id FROM codegen.inbox") == [(kept,)])
+    assert late != kept
+    assert attempts == [1]
+    assert database.rows("SELECT 1 FROM codegen.dead_letters") == []
 
 
 @pytest.mark.parametrize("headers", [{}, {"ce-type": "nonsense"}, {"ce-type": "morningai.api.events.v1.StepFailed"}])
@@ -278,7 +303,7 @@ async def test_a_cancelled_task_stops_its_work_within_two_seconds(start_service,
 
     sender = await start_service("orchestrator", orchestrator())
     await start_service("codegen", codegen(Long(work)))
-    task_id = uuid4()
+    task_id = tenant.open_task(uuid4())
     await send(sender, tenant, task_id=task_id)
     await asyncio.wait_for(started.wait(), 5)
     await send(sender, tenant, events.CancelWork(), task_id=task_id)
@@ -372,7 +397,7 @@ async def test_a_cancelled_command_that_nobody_has_taken_never_starts(start_serv
         return finish_with(work, events.ChangeGenerated(state="verified"))
 
     sender = await start_service("orchestrator", orchestrator())
-    task_id = uuid4()
+    task_id = tenant.open_task(uuid4())
     async with sender.database.tenant_session(tenant.grant()) as session:
         command_id = await outbox.emit(session, COMMAND, task_id=task_id, to="codegen", delay_seconds=2)
         unwanted = events.CancelWork(command_ids=[str(command_id)])
