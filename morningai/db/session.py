@@ -20,9 +20,8 @@ from morningai.errors import TaskEnded, Unauthenticated
 Connection: TypeAlias = psycopg.AsyncConnection[DictRow]
 Parameters: TypeAlias = dict[str, object]
 
-OPEN_SESSION: LiteralString = """
-SELECT (p).tenant_id, (p).principal, (p).scopes, (p).task_id, (p).message_id FROM kernel.open_session(%s) AS p
-"""
+OPEN_SESSION: LiteralString = "SELECT kernel.open_session(%s)"
+GRANT_KIND = "g"
 
 
 @dataclass
@@ -104,17 +103,16 @@ class Database:
 
 async def _open(connection: Connection, proof: str) -> Session:
     try:
-        row = await (await connection.execute(OPEN_SESSION, (proof,))).fetchone()
+        await connection.execute(OPEN_SESSION, (proof,))
     except psycopg.errors.InsufficientPrivilege as error:
         raise Unauthenticated("The proof is missing, forged or expired.") from error
     except psycopg.errors.ObjectNotInPrerequisiteState as error:
         raise TaskEnded("The task of this seal has ended.") from error
-    assert row is not None
-    return Session(
-        connection=connection,
-        tenant_id=row["tenant_id"],
-        principal=row["principal"],
-        scopes=tuple(row["scopes"]),
-        task_id=row["task_id"],
-        message_id=row["message_id"],
-    )
+    return _session(connection, proof)
+
+
+def _session(connection: Connection, verified: str) -> Session:
+    """The parts of a proof that PostgreSQL has just verified; its layout is in the kernel's migrations."""
+    _, kind, tenant_id, principal, scopes, *rest = verified.split("|")
+    task_id, message_id = (None, None) if kind == GRANT_KIND else (UUID(rest[0]), UUID(rest[1]))
+    return Session(connection, UUID(tenant_id), principal, tuple(scopes.split(",")), task_id, message_id)

@@ -38,17 +38,15 @@ CREATE VIEW {TABLE} AS SELECT * FROM gateway.kept;
 GRANT SELECT, INSERT, UPDATE ON {TABLE} TO {LOGIN}
 """
 VERIFIER_SAYS_YES = """
-CREATE OR REPLACE FUNCTION kernel.verify(presented text) RETURNS kernel.proof
+CREATE OR REPLACE FUNCTION kernel.tenant_id() RETURNS uuid
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT ('g', part[3]::uuid, part[4], string_to_array(part[5], ','), NULL, NULL)::kernel.proof
-  FROM string_to_array(presented, '|') AS part
+  SELECT split_part(current_setting('morningai.proof', true), '|', 3)::uuid
 $$
 """
 VERIFIER_IGNORES_EXPIRY = """
-CREATE OR REPLACE FUNCTION kernel.verify(presented text) RETURNS kernel.proof
+CREATE OR REPLACE FUNCTION kernel.tenant_id() RETURNS uuid
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT ('g', part[3]::uuid, part[4], string_to_array(part[5], ','), NULL, NULL)::kernel.proof
-  FROM string_to_array(presented, '|') AS part
+  SELECT part[3]::uuid FROM string_to_array(current_setting('morningai.proof', true), '|') AS part
   WHERE part[7] = kernel.mac(part[1], array_to_string(part[1:6], '|'))
 $$
 """
@@ -56,10 +54,7 @@ SEALS_NEVER_END = """
 CREATE OR REPLACE FUNCTION kernel.seal_is_in_time(proof kernel.proof) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'SELECT true'
 """
-RETIRED_KEYS_VERIFY = """
-CREATE OR REPLACE FUNCTION kernel.proof_mac(key text, message text) RETURNS text
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'SELECT kernel.mac(key, message)'
-"""
+RETIRED_KEYS_VERIFY = "UPDATE kernel.proof_keys SET retired_at = NULL"
 NULL_MATCHES = f"ALTER POLICY tenant ON {TABLE} USING ({OWN} OR kernel.tenant_id() IS NULL)"
 
 

@@ -32,22 +32,18 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp A
 DECLARE
   part text[] := string_to_array(presented, '|');
   count integer := coalesce(array_length(part, 1), 0);
+  mac text;
 BEGIN
   IF NOT (part[2] = 'g' AND count = 7 OR part[2] IN ('s', 'f') AND count = 8) THEN RETURN NULL; END IF;
-  IF part[count] IS DISTINCT FROM kernel.proof_mac(part[1], array_to_string(part[1:count - 1], '|')) THEN
-    RETURN NULL;
-  END IF;
+  SELECT encode(sha256(k.outer_pad || sha256(k.inner_pad || convert_to(left(presented, -65), 'UTF8'))), 'hex') INTO mac
+  FROM kernel.proof_keys AS k WHERE k.key_id = part[1] AND k.retired_at IS NULL;
+  IF right(presented, 65) IS DISTINCT FROM '|' || mac THEN RETURN NULL; END IF;
   IF part[2] = 'g' THEN
     IF part[6]::bigint <= extract(epoch FROM statement_timestamp()) THEN RETURN NULL; END IF;
     RETURN ('g', part[3]::uuid, part[4], string_to_array(part[5], ','), NULL, NULL)::kernel.proof;
   END IF;
   RETURN (part[2], part[3]::uuid, part[4], string_to_array(part[5], ','), part[6]::uuid, part[7]::uuid)::kernel.proof;
 END $$;
-
-CREATE FUNCTION kernel.proof_mac(key text, message text) RETURNS text
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT kernel.mac(key, message) FROM kernel.proof_keys AS k WHERE k.key_id = key AND k.retired_at IS NULL
-$$;
 
 CREATE FUNCTION kernel.seal_is_in_time(proof kernel.proof) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -68,7 +64,25 @@ BEGIN
   RETURN proof;
 END $$;
 
-CREATE OR REPLACE FUNCTION kernel.open_session(presented text) RETURNS kernel.proof
+-- What every policy compares with: `verify` again in one function, because it runs in every query. NULL, and so no row,
+-- without a valid proof. STABLE, never IMMUTABLE: an immutable function would be folded into a cached plan and leak one
+-- tenant's rows to the next.
+CREATE OR REPLACE FUNCTION kernel.tenant_id() RETURNS uuid
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  presented text := current_setting('morningai.proof', true);
+  part text[] := string_to_array(presented, '|');
+  mac text;
+BEGIN
+  SELECT encode(sha256(k.outer_pad || sha256(k.inner_pad || convert_to(left(presented, -65), 'UTF8'))), 'hex') INTO mac
+  FROM kernel.proof_keys AS k WHERE k.key_id = part[1] AND k.retired_at IS NULL;
+  IF right(presented, 65) IS DISTINCT FROM '|' || mac THEN RETURN NULL; END IF;
+  IF part[2] = 'g' AND part[6]::bigint > extract(epoch FROM statement_timestamp()) THEN RETURN part[3]::uuid; END IF;
+  RETURN (kernel.verify(presented)).tenant_id;
+END $$;
+
+DROP FUNCTION kernel.open_session(text);
+CREATE FUNCTION kernel.open_session(presented text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE proof kernel.proof := kernel.authentic(presented);
 BEGIN
@@ -80,7 +94,6 @@ BEGIN
       USING ERRCODE = 'object_not_in_prerequisite_state';
   END IF;
   PERFORM set_config('morningai.proof', presented, true);
-  RETURN proof;
 END $$;
 
 -- A part of a proof that held a separator could be read as two.
@@ -145,7 +158,7 @@ DECLARE
 BEGIN
   GRANT CREATE ON SCHEMA kernel TO kernel_prover;
   FOREACH signature IN ARRAY ARRAY[
-    'kernel.authentic(text)', 'kernel.proof_mac(text, text)', 'kernel.seal_is_in_time(kernel.proof)',
+    'kernel.authentic(text)', 'kernel.seal_is_in_time(kernel.proof)', 'kernel.open_session(text)',
     'kernel.checked(text, text[])', 'kernel.mint_seal(text, kernel.proof, uuid, uuid)', 'kernel.close_task(uuid)'
   ] LOOP
     EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', signature);
@@ -153,6 +166,8 @@ BEGIN
   END LOOP;
   REVOKE CREATE ON SCHEMA kernel FROM kernel_prover;
   GRANT EXECUTE ON FUNCTION kernel.close_task(uuid) TO orchestrator_app;
+  GRANT EXECUTE ON FUNCTION kernel.open_session(text) TO
+    gateway_app, orchestrator_app, docs_app, faqgen_app, codegen_app, tenancy_app;
   FOREACH service IN ARRAY ARRAY['gateway', 'orchestrator', 'docs', 'faqgen', 'codegen', 'tenancy'] LOOP
     EXECUTE format('CREATE TRIGGER seal_again BEFORE UPDATE ON %I.outbox FOR EACH ROW '
                    'WHEN (OLD.published_at IS NOT NULL AND NEW.published_at IS NULL) EXECUTE FUNCTION kernel.seal_outbox()', service);
