@@ -13,6 +13,9 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from morningai.errors import InvalidInput
 
 LENGTH_DELIMITED = 2
+# Twice the largest upload by default, and a bound for many small messages.
+MOST_READ_ON_BYTES = 1024**3
+FEWEST_BYTES = 4096
 
 
 class Requests:
@@ -30,10 +33,23 @@ class Requests:
         return read_request(await anext(self._received), self._kind)
 
     async def only(self) -> Message:
-        """The one message of a call that takes one: gRPC lets a caller send none."""
-        async for request in self:
-            return request
-        raise InvalidInput("request", "is missing.", remedy=f"Send one {self._kind.DESCRIPTOR.name}.")
+        """The one message of a call that takes one; gRPC lets a caller send none, or more. Raises InvalidInput."""
+        data = await anext(self._received, None)
+        if data is None:
+            raise InvalidInput("request", "is missing.", remedy=f"Send one {self._kind.DESCRIPTOR.name}.")
+        message = read_request(data, self._kind)
+        if await anext(self._received, None) is not None:
+            raise InvalidInput("request", "comes more than once.", remedy=f"Send one {self._kind.DESCRIPTOR.name}.")
+        return message
+
+
+async def read_on(received: AsyncIterator[bytes]) -> None:
+    """A caller that still writes may miss the refusal: grpc.aio then reports the failed write (grpc/grpc#36066)."""
+    left = MOST_READ_ON_BYTES
+    async for data in received:
+        left -= max(len(data), FEWEST_BYTES)
+        if left < 0:
+            return
 
 
 def read_request(data: bytes, kind: type[Message]) -> Message:

@@ -14,10 +14,10 @@ from opentelemetry.instrumentation.grpc.filters import health_check, negate
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
-from morningai.errors import MorningAIError, Unauthenticated, Unavailable, plain
+from morningai.errors import MorningAIError, Permanent, Unauthenticated, Unavailable, plain
 from morningai.logging import bind_contextvars, clear_contextvars
 from morningai.rpc.call import CURRENT_CALL, PROOF_KEY, Call, Context, MethodRule, rules_of
-from morningai.rpc.request import Requests
+from morningai.rpc.request import Requests, read_on
 from morningai.rpc.status import abort
 
 log = structlog.get_logger()
@@ -121,7 +121,8 @@ def _unary(behaviour: Unary, takes: Takes, rule: MethodRule, prove: Prove) -> Re
     async def call(received: AsyncIterator[bytes], context: Context) -> object:
         try:
             await _begin(context, rule, prove)
-            return await behaviour(await takes(received, rule), context)
+            request = await _or_read_on(takes(received, rule), received)
+            return await _or_read_on(behaviour(request, context), received)
         except Exception as error:  # the gRPC boundary
             await _fail(context, rule, error)
             raise
@@ -133,12 +134,20 @@ def _streaming(behaviour: Streaming, takes: Takes, rule: MethodRule, prove: Prov
     async def call(received: AsyncIterator[bytes], context: Context) -> AsyncIterator[object]:
         try:
             await _begin(context, rule, prove)
-            async for response in behaviour(await takes(received, rule), context):
+            async for response in behaviour(await _or_read_on(takes(received, rule), received), context):
                 yield response
         except Exception as error:  # noqa: BLE001  # the gRPC boundary
             await _fail(context, rule, error)
 
     return call
+
+
+async def _or_read_on(doing: Awaitable[object], received: AsyncIterator[bytes]) -> object:
+    try:
+        return await doing
+    except Permanent:
+        await read_on(received)
+        raise
 
 
 async def _begin(context: Context, rule: MethodRule, prove: Prove) -> None:

@@ -14,7 +14,7 @@ from morningai.api.search.v1 import search_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.sources.v1 import sources_pb2_grpc
 from morningai.db.session import Database
-from morningai.errors import AlreadyExists, InvalidInput, NotFound, Permanent
+from morningai.errors import AlreadyExists, InvalidInput, NotFound
 from morningai.evidence.messages import fact_message, passage_message
 from morningai.rpc.call import CURRENT_CALL, Context, rpc_session
 from morningai.rpc.channel import LARGEST_REPLY_BYTES
@@ -57,13 +57,6 @@ class SourceServicer(sources_pb2_grpc.SourceServiceServicer):
     async def UploadSource(
         self, request_iterator: AsyncIterator[sources.UploadSourceRequest], context: Context
     ) -> sources.Source:
-        try:
-            return await self._upload(request_iterator)
-        except Permanent:
-            await _read_on(request_iterator, most_bytes=self._settings.docs_upload_bytes)
-            raise
-
-    async def _upload(self, request_iterator: AsyncIterator[sources.UploadSourceRequest]) -> sources.Source:
         first = await anext(request_iterator, None)
         if first is None or first.WhichOneof("part") != "source":
             raise InvalidInput("source", "does not come first.", remedy="Send the source, then its pieces.")
@@ -155,14 +148,6 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             with path.open("rb") as file:
                 while piece := file.read(uploads.PIECE_BYTES):
                     yield search.GetBundleResponse(piece=piece)
-
-
-async def _read_on(requests: AsyncIterator[sources.UploadSourceRequest], *, most_bytes: int) -> None:
-    """A caller that still writes may miss the refusal: grpc.aio then reports the failed write (grpc/grpc#36066)."""
-    async for request in requests:
-        most_bytes -= len(request.piece)
-        if most_bytes < 0:
-            return
 
 
 def _same_remote(source: Source, remote_uri: str) -> Source:

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -145,22 +145,32 @@ def field_of(error: grpc.RpcError) -> str:
 
 
 @contextmanager
-def running_platform(database: TestDatabase, nats_url: str, folder: Path) -> Iterator[Platform]:
+def running_platform(
+    database: TestDatabase, nats_url: str, folder: Path, *, services: Sequence[str] = PROCESSES
+) -> Iterator[Platform]:
+    """With the fake in place of faqgen unless that is one of the services."""
     answers = FakeAnswers()
     with ExitStack() as stack:
-        fake = grpc.server(ThreadPoolExecutor(2))
-        answers_pb2_grpc.add_AnswerServiceServicer_to_server(answers, fake)
-        fake.add_insecure_port(f"unix:{folder}/faqgen.sock")
-        fake.start()
-        stack.callback(lambda: fake.stop(None).wait())
+        if "faqgen" not in services:
+            stack.enter_context(_serving(answers, f"unix:{folder}/faqgen.sock"))
         processes = {
-            service: stack.enter_context(_process(service, database, nats_url, folder)) for service in PROCESSES
+            service: stack.enter_context(_process(service, database, nats_url, folder)) for service in services
         }
         for service, process in processes.items():
             _wait_until_healthy(process, f"unix:{folder}/{service}.sock", folder / f"{service}.log")
         yield Platform(database, f"unix:{folder}/gateway.sock", answers)
         for process in processes.values():
             process.terminate()
+
+
+@contextmanager
+def _serving(answers: FakeAnswers, address: str) -> Iterator[None]:
+    fake = grpc.server(ThreadPoolExecutor(2))
+    answers_pb2_grpc.add_AnswerServiceServicer_to_server(answers, fake)
+    fake.add_insecure_port(address)
+    fake.start()
+    yield
+    fake.stop(None).wait()
 
 
 @contextmanager

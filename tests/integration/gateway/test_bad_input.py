@@ -206,6 +206,7 @@ TASK_CASES = [
     Case("bytes that are no request", sent("TaskService/GetTask", b"\xff"), INVALID, "request", PROTO),
     Case("a text that is cut off", sent("TaskService/GetTask", b"\x0a\x09tasks"), INVALID, "request", PROTO),
     Case("no request", sent("TaskService/GetTask"), INVALID, "request", "Send one GetTaskRequest."),
+    Case("two requests", sent("TaskService/GetTask", b"", b""), INVALID, "request", "Send one GetTaskRequest."),
 ]
 TENANT_CASES = [
     Case("no slug", create_tenant(""), INVALID, "tenant.slug", SLUG, "operator"),

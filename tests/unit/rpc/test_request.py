@@ -39,9 +39,11 @@ def test_a_request_that_cannot_be_kept_is_refused_by_its_field(data, field):
     assert refused.value.remedy
 
 
-async def test_a_call_without_its_one_request_is_refused():
-    with pytest.raises(InvalidInput, match="Send one GetSourceRequest"):
-        await Requests(received(), sources.GetSourceRequest).only()
+@pytest.mark.parametrize("sent", [(), (b"", b""), (b"\xff", b"")], ids=["none", "two", "a broken one of two"])
+async def test_a_call_without_its_one_request_is_refused(sent):
+    with pytest.raises(InvalidInput) as refused:
+        await Requests(received(*sent), sources.GetSourceRequest).only()
+    assert refused.value.field == "request"
 
 
 async def test_requests_can_be_read_on_after_a_refused_one():
