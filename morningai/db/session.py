@@ -102,7 +102,7 @@ class Database:
 async def _open(connection: Connection, proof: str) -> Session:
     try:
         row = await (await connection.execute(OPEN_SESSION, (proof,))).fetchone()
-    except psycopg.errors.InsufficientPrivilege as error:
+    except (psycopg.errors.InsufficientPrivilege, psycopg.DataError, UnicodeEncodeError) as error:
         raise Unauthenticated("The proof is missing, forged or expired.") from error
     assert row is not None
     return Session(
