@@ -28,7 +28,7 @@ def publish_permissions(service: str) -> list[str]:
 
 
 def _making() -> list[str]:
-    allowed = [f"$JS.API.STREAM.{verb}.{stream}" for stream in STREAMS for verb in ("CREATE", "INFO")]
+    allowed = [f"$JS.API.STREAM.{verb}.{stream}" for stream in STREAMS for verb in ("CREATE", "INFO", "UPDATE")]
     for service in SERVICES:
         for subscription in subscriptions_of(service):
             name = f"{subscription.stream}.{subscription.durable}"

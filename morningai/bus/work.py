@@ -129,7 +129,7 @@ class Work:
 
     def progress(self, fraction: float, detail: str) -> None:
         """Note how far it is (0 to 1); the next renewal writes it."""
-        self.fraction, self.detail = fraction, detail
+        self.fraction, self.detail = fraction, plain(detail)
 
 
 @dataclass(frozen=True)
@@ -334,6 +334,6 @@ async def _retry_or_fail(work: Work, error: Exception, limits: WorkLimits) -> No
     log.warning("work.attempt.retried", attempt=work.attempt, delay_seconds=round(delay, 1), error=str(error))
     async with work.database.tenant_session(work.proof) as session:
         await session.execute(
-            RENEW, _key(work) | {"seconds": delay, "detail": f"attempt {work.attempt} failed: {error}"[:500]}
+            RENEW, _key(work) | {"seconds": delay, "detail": plain(f"attempt {work.attempt} failed: {error}"[:500])}
         )
         session.wakes_relay = True

@@ -104,7 +104,7 @@ class Database:
 async def _open(connection: Connection, proof: str) -> Session:
     try:
         await connection.execute(OPEN_SESSION, (proof,))
-    except psycopg.errors.InsufficientPrivilege as error:
+    except (psycopg.errors.InsufficientPrivilege, psycopg.DataError, UnicodeEncodeError) as error:
         raise Unauthenticated("The proof is missing, forged or expired.") from error
     except psycopg.errors.ObjectNotInPrerequisiteState as error:
         raise TaskEnded("The task of this seal has ended.") from error

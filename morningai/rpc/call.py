@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 import grpc
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pool import Default
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from morningai.api.options.v1 import options_pb2 as options
 from morningai.db.session import Database, Session
@@ -27,6 +29,7 @@ class MethodRule:
     """A method's options; `full_name` is e.g. /morningai.api.tasks.v1.TaskService/GetTask."""
 
     full_name: str
+    request: type[Message]
     required_scope: str
     internal: bool
 
@@ -55,7 +58,8 @@ def _rule(service: str, method: MethodDescriptor) -> MethodRule:
     scope = str(declared[options.required_scope])
     if not scope:
         raise UndeclaredScope(f"{service}/{method.name} declares no required_scope")
-    return MethodRule(f"/{service}/{method.name}", scope, bool(declared[options.internal]))
+    request = GetMessageClass(method.input_type)
+    return MethodRule(f"/{service}/{method.name}", request, scope, bool(declared[options.internal]))
 
 
 @asynccontextmanager

@@ -119,7 +119,7 @@ async def test_a_service_hears_its_own_inbox(visit, service):
 
 
 STREAM_VERBS = (
-    *("STREAM.DELETE", "STREAM.PURGE", "STREAM.UPDATE", "STREAM.MSG.GET", "STREAM.MSG.DELETE", "STREAM.SNAPSHOT"),
+    *("STREAM.DELETE", "STREAM.PURGE", "STREAM.MSG.GET", "STREAM.MSG.DELETE", "STREAM.SNAPSHOT"),
     *("STREAM.RESTORE", "STREAM.LEADER.STEPDOWN", "STREAM.PEER.REMOVE", "DIRECT.GET"),
     *("CONSUMER.NAMES", "CONSUMER.LIST", "CONSUMER.CREATE"),
 )
@@ -129,7 +129,7 @@ CONSUMER_VERBS = ("CREATE", "DURABLE.CREATE", "DELETE", "INFO", "MSG.NEXT", "PAU
 def administration(service):
     """What JetStream would do for a user who may ask; none of it is a service's business."""
     streams = (subjects.EVENTS_STREAM, subjects.COMMANDS_STREAM)
-    making = () if service == BUS_OWNER else ("STREAM.CREATE", "STREAM.INFO")
+    making = () if service == BUS_OWNER else ("STREAM.CREATE", "STREAM.INFO", "STREAM.UPDATE")
     of_stream = [f"$JS.API.{verb}.{stream}" for stream in streams for verb in (*STREAM_VERBS, *making)]
     others = [f"{s.stream}.{s.durable}" for s in SUBSCRIPTIONS if s.service != service]
     names = [*others, *(f"{stream}.evil" for stream in streams)]

@@ -62,6 +62,4 @@ def check_display_name(display_name: str, *, slug: str) -> str:
             f"has {len(display_name)} characters.",
             remedy=f"Use at most {LONGEST_DISPLAY_NAME}.",
         )
-    if "\x00" in display_name:
-        raise InvalidInput("tenant.display_name", "contains a NUL character.", remedy="Remove it.")
     return display_name or slug

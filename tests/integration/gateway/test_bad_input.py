@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import grpc
 import pytest
 
+from morningai.api.documents.v1 import documents_pb2 as documents
 from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tenants.v1 import tenants_pb2 as tenants
+from morningai.rpc.pages import write_token
 from morningai.rpc.status import remedy_of
 from tests.integration.gateway.platform import Client, field_of, upload
 
@@ -48,6 +50,28 @@ def list_events(**fields):
     return lambda client: client.tasks.ListTaskEvents(api.ListTaskEventsRequest(**fields))
 
 
+def list_sources(**fields):
+    return lambda client: client.sources.ListSources(sources.ListSourcesRequest(**fields))
+
+
+def get_source(name):
+    return lambda client: client.sources.GetSource(sources.GetSourceRequest(name=name))
+
+
+def list_documents(**fields):
+    return lambda client: client.documents.ListDocuments(documents.ListDocumentsRequest(**fields))
+
+
+def token_of_events(trace_id, sequence):
+    return write_token(f"events of {trace_id}", "2026-01-01T00:00:00+00:00", UUID(int=1), sequence)
+
+
+def sent(method, *requests):
+    """`method` without its package, which is named after the service."""
+    package = f"morningai.api.{method.partition('Service')[0].lower()}s.v1"
+    return lambda client: client.send(f"/{package}.{method}", *requests)
+
+
 def watch_task(**fields):
     async def call(client):
         return [event async for event in client.tasks.WatchTask(api.WatchTaskRequest(**fields), timeout=5)]
@@ -69,6 +93,12 @@ def upload_bundle(content, source_id="other"):
     return lambda client: upload(client, content, source_id=source_id)
 
 
+def upload_as(repository):
+    source = sources.Source(repository=repository)
+    request = sources.UploadSourceRequest(source=sources.CreateSourceRequest(source_id="other", source=source))
+    return lambda client: client.sources.UploadSource(iter([request]))
+
+
 INSTRUCTION = "Say what you want to know or to change."
 SOURCE = "Use a name that `source list` shows."
 REQUEST_ID = "Send a new UUID with each new request."
@@ -78,6 +108,10 @@ PAGE = "Leave it empty for the first page."
 SLUG = "Use 3 to 40 of a-z, 0-9 and '-', starting with a letter."
 KEY = "Send the metadata 'authorization: Bearer <key>' with a key of your tenant."
 TRACE = "Give 32 hexadecimal digits, or the name of a task."
+NUL = "Remove it."
+UTF_8 = "Send text in UTF-8, without surrogates."
+PROTO = "Encode it with the published proto files."
+TOKEN_OF_TASKS = write_token("tasks", "2026-01-01T00:00:00+00:00", UUID(int=1))
 UNKNOWN_TASK = f"tasks/{uuid4()}"
 
 TASK_CASES = [
@@ -90,7 +124,7 @@ TASK_CASES = [
         "task.instruction",
         "Say it in at most 4000 characters.",
     ),
-    Case("an instruction with a NUL", create_task("a\x00b"), INVALID, "task.instruction", "Remove it."),
+    Case("an instruction with a NUL", create_task("a\x00b"), INVALID, "task.instruction", NUL),
     Case("no source", create_task(source=""), INVALID, "task.source", SOURCE),
     Case("a source without its prefix", create_task(source="small"), INVALID, "task.source", SOURCE),
     Case("a path as a source", create_task(source="/etc/passwd"), INVALID, "task.source", SOURCE),
@@ -116,7 +150,7 @@ TASK_CASES = [
     Case("events of an unknown task", list_events(name=UNKNOWN_TASK), NOT_FOUND, "task", TASK),
     Case("events of nothing", list_events(), INVALID, "trace_id", TRACE),
     Case("a trace that is none", list_events(trace_id="x"), INVALID, "trace_id", TRACE),
-    Case("a trace with a NUL", list_events(trace_id="\x00" * 32), INVALID, "trace_id", TRACE),
+    Case("a trace with a NUL", list_events(trace_id="\x00" * 32), INVALID, "trace_id", NUL),
     Case("a watch of an unknown task", watch_task(name=UNKNOWN_TASK), NOT_FOUND, "task", TASK),
     Case(
         "a watch from before the beginning",
@@ -128,7 +162,51 @@ TASK_CASES = [
     Case("a page token of nonsense", list_tasks(page_token="nonsense"), INVALID, "page_token", PAGE),
     Case("a page token of nothing", list_tasks(page_token="fA=="), INVALID, "page_token", PAGE),
     Case("a page token in no alphabet", list_tasks(page_token="ü"), INVALID, "page_token", PAGE),
-    Case("a negative page", list_tasks(page_size=-1), INVALID, "page_size", "Use 1 to 500."),
+    Case("a negative page", list_tasks(page_size=-1), INVALID, "page_size", "Use 1 to 500, or 0 for 50."),
+    Case(
+        "a page token of no time",
+        list_tasks(page_token=write_token("tasks", "yesterday", UUID(int=1))),
+        INVALID,
+        "page_token",
+        PAGE,
+    ),
+    Case(
+        "a page token before all time",
+        list_tasks(page_token=write_token("tasks", "0001-01-01T00:00:00+14:00", UUID(int=1))),
+        INVALID,
+        "page_token",
+        PAGE,
+    ),
+    Case("a negative page of events", list_events(trace_id="a" * 32, page_size=-1), INVALID, "page_size", "Use 1 to"),
+    Case(
+        "a page token of tasks for events",
+        list_events(trace_id="a" * 32, page_token=TOKEN_OF_TASKS),
+        INVALID,
+        "page_token",
+        PAGE,
+    ),
+    Case(
+        "a page token of another trace",
+        list_events(trace_id="a" * 32, page_token=token_of_events("b" * 32, "1")),
+        INVALID,
+        "page_token",
+        PAGE,
+    ),
+    Case(
+        "a page token of no event",
+        list_events(trace_id="a" * 32, page_token=token_of_events("a" * 32, "last")),
+        INVALID,
+        "page_token",
+        PAGE,
+    ),
+    Case("a huge task name", get_task("x" * 3_000_000), NOT_FOUND, "task", TASK),
+    Case("a huge trace", list_events(trace_id="a" * 3_000_000), INVALID, "trace_id", TRACE),
+    Case("a huge page token", list_tasks(page_token="a" * 3_000_000), INVALID, "page_token", PAGE),
+    Case("a surrogate", sent("TaskService/GetTask", b"\x0a\x03\xed\xa0\x80"), INVALID, "name", UTF_8),
+    Case("bytes that are no request", sent("TaskService/GetTask", b"\xff"), INVALID, "request", PROTO),
+    Case("a text that is cut off", sent("TaskService/GetTask", b"\x0a\x09tasks"), INVALID, "request", PROTO),
+    Case("no request", sent("TaskService/GetTask"), INVALID, "request", "Send one GetTaskRequest."),
+    Case("two requests", sent("TaskService/GetTask", b"", b""), INVALID, "request", "Send one GetTaskRequest."),
 ]
 TENANT_CASES = [
     Case("no slug", create_tenant(""), INVALID, "tenant.slug", SLUG, "operator"),
@@ -150,7 +228,7 @@ TENANT_CASES = [
         create_tenant(display_name="a\x00"),
         INVALID,
         "tenant.display_name",
-        "Remove it.",
+        NUL,
         "operator",
     ),
     Case("a tenant that creates one", create_tenant(), DENIED, "", "Use a key that has it."),
@@ -174,6 +252,8 @@ TENANT_CASES = [
 GIT = "Send `git bundle create - HEAD` in pieces."
 URI = "Use https://host/path or ssh://user@host/path."
 SOURCE_ID = "Use 3 to 40 lower-case letters, digits and '-'."
+ADD = "Add it with `morningai source add`."
+SURROGATE = b"\x0a\x03\xed\xa0\x80"
 SOURCE_CASES = [
     Case("an upload that is no repository", upload_bundle(b"no bundle"), INVALID, "bundle", ""),
     Case("an empty upload", upload_bundle(b""), INVALID, "bundle", GIT),
@@ -193,6 +273,28 @@ SOURCE_CASES = [
     ),
     Case("an internal name", create_source("https://localhost/x.git"), INVALID, "remote_uri", ""),
     Case("no remote", create_source(""), INVALID, "remote_uri", URI),
+    Case("a remote with a NUL", create_source("https://\x00"), INVALID, "source.remote_uri", NUL),
+    Case("a source name with a NUL", get_source("sources/a\x00"), INVALID, "name", NUL),
+    Case("a huge source name", get_source("x" * 3_000_000), NOT_FOUND, "source", ADD),
+    Case("a source name that is none", get_source("sources/../x"), NOT_FOUND, "source", ADD),
+    Case("an upload under a name with a NUL", upload_as("a\x00"), INVALID, "source.source.repository", NUL),
+    Case("a surrogate behind the gateway", sent("SourceService/GetSource", SURROGATE), INVALID, "name", UTF_8),
+    Case("no request behind the gateway", sent("SourceService/GetSource"), INVALID, "request", "Send one"),
+    Case("an upload of no message", sent("SourceService/UploadSource"), INVALID, "source", "Send the source"),
+    Case("an upload of a broken message", sent("SourceService/UploadSource", b"\xff"), INVALID, "request", PROTO),
+    Case("a page token of sources with a NUL", list_sources(page_token="a\x00"), INVALID, "page_token", NUL),
+    Case("a page token of tasks for sources", list_sources(page_token=TOKEN_OF_TASKS), INVALID, "page_token", PAGE),
+    Case("a source's name as a page token", list_sources(page_token="small"), INVALID, "page_token", PAGE),
+    Case("a negative page of sources", list_sources(page_size=-(2**31)), INVALID, "page_size", "Use 1 to 200"),
+    Case(
+        "a page token of sources for documents",
+        list_documents(page_token=write_token("sources", UUID(int=1))),
+        INVALID,
+        "page_token",
+        PAGE,
+    ),
+    Case("a document's name as a page token", list_documents(page_token=str(uuid4())), INVALID, "page_token", PAGE),
+    Case("a negative page of documents", list_documents(page_size=-1), INVALID, "page_size", "Use 1 to 200"),
 ]
 
 

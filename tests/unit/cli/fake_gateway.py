@@ -160,6 +160,9 @@ class Script:
         return [event(1, "task.started", running), *changed, last]
 
 
+EVENTS_OF_A_PAGE = 2
+
+
 class Servicer(
     tasks_pb2_grpc.TaskServiceServicer,
     sources_pb2_grpc.SourceServiceServicer,
@@ -213,7 +216,9 @@ class Servicer(
     ) -> tasks_pb2.ListTaskEventsResponse:
         await self._begin("ListTaskEvents", request, context)
         known = request.name == TASK or request.trace_id == TRACE
-        return tasks_pb2.ListTaskEventsResponse(events=self.script.events() if known else [])
+        events = self.script.events()[int(request.page_token or 0) :] if known else []
+        more = str(int(request.page_token or 0) + EVENTS_OF_A_PAGE) if len(events) > EVENTS_OF_A_PAGE else ""
+        return tasks_pb2.ListTaskEventsResponse(events=events[:EVENTS_OF_A_PAGE], next_page_token=more)
 
     async def CancelTask(self, request: tasks_pb2.CancelTaskRequest, context: Context) -> tasks_pb2.CancelTaskResponse:
         await self._begin("CancelTask", request, context)
