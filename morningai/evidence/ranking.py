@@ -57,6 +57,12 @@ class Question:
     def total(self) -> float:
         return sum(self.weights.values())
 
+    @property
+    def absent_share(self) -> float:
+        """How much of what is asked for stands nowhere in the passages, 0..1."""
+        whole = sum(self.weights[item] for item in self.strong)
+        return sum(self.weights[item] for item in self.strong & self.absent) / whole if whole else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
