@@ -14,6 +14,7 @@ from morningai.evidence.structure import answer_structure, structure_focus
 from morningai.evidence.words import stems
 
 FOUND_COVERAGE = 0.5
+_BEST = 10
 _LONG_QUESTION = 8
 _LONG_COVERAGE, _LONG_OWN, _LONG_ABSENT = 0.2, 3, 0.25
 MOST_CLAIMS = 6
@@ -51,7 +52,7 @@ def is_covered(asked: Question, ranked: Sequence[Ranked]) -> bool:
     No statement holds half of a question of many words. There it is enough to say three of them, where nearly all of
     the question's words occur; the limits were measured with on-topic and off-topic questions on five repositories.
     """
-    best = ranked[:5]
+    best = ranked[:_BEST]
     if max(found.coverage for found in best) >= FOUND_COVERAGE:
         return True
     return (

@@ -53,6 +53,7 @@ _SYNONYM_GROUPS = (
     ("authenticate", "auth", "login", "authentication", "signin"),
     ("authorize", "permission", "authorization"),
     ("delete", "remove", "drop"),
+    ("store", "save", "persist", "storage"),
     ("configure", "config", "settings", "setting", "option"),
     ("error", "exception", "failure", "fail"),
     ("documentation", "docs", "doc"),
@@ -73,7 +74,11 @@ _SYNONYM_GROUPS = (
 @lru_cache(maxsize=65536)
 def stem(word: str) -> str:
     """The lower-cased word without its inflection; close to a Porter stemmer's first steps, and much cheaper."""
-    word = word.lower()
+    found = _without_suffix(word.lower())
+    return found[:-1] if found.endswith("ll") and len(found) > 5 else found
+
+
+def _without_suffix(word: str) -> str:
     if len(word) <= 3 or word.isdigit():
         return word
     if word.endswith("s") and not word.endswith(_KEPT_ENDINGS) and not word.endswith(("ies", "ates", "es")):

@@ -124,3 +124,15 @@ def test_two_thousand_passages_are_answered_within_the_limit(
     started = time.perf_counter()
     answer_extractively(question, passages, facts)
     assert time.perf_counter() - started < 1.0
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("How is the port configured?", '`PORT`: `PORT = int(os.environ.get("SHOP_PORT", "8080"))`.'),
+        ("Where are orders cancelled?", "`shop/orders.py` defines `cancel_order`."),
+    ],
+)
+def test_code_without_documentation_answers(undocumented: Repository, question: str, text: str) -> None:
+    answer = answer_extractively(question, *undocumented)
+    assert answer.claims[0].text.endswith(text)
