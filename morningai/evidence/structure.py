@@ -147,12 +147,14 @@ def _without_whole(parts: Sequence[Part], focus: Sequence[Topic], names: frozens
 
 
 def _of_topic(topic: Topic, parts: Sequence[Part], finder: DefinitionFinder) -> list[tuple[Part, Claim]]:
-    """Parts that nothing defines are named by their declaration; not where enough are defined, as jobs of compose."""
+    """Parts that nothing defines are named by their declaration; jobs of compose not where enough services are."""
     found = [(part, part_claim(part, finder)) for part in parts if part.topic == topic][:_MOST_PER_TOPIC]
     made = [(part, claim) for part, claim in found if claim]
     defined = [(part, claim) for part, claim in made if not is_declared_only(claim)]
     if topic == "Services" and len(defined) >= _ENOUGH_SERVICES:
-        return [(part, claim) for part, claim in made if not is_declared_only(claim) or _is_built_here(part)]
+        return [
+            (part, claim) for part, claim in made if _is_built_here(part) or finder.best(part, least=_GOOD_DEFINITION)
+        ]
     modules = [
         (part, claim)
         for part, claim in made

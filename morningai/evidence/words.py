@@ -40,7 +40,8 @@ _WEAK = _words(
     supported supports provide provides make makes made get gets getting go goes set thing way purpose goal role
     part main project platform repository repo code codebase system application app program software file files find
     found define defined definition defines located location function class method call called calls possible
-    example detail details information overview basic general difference ensure ensures guarantee prevent
+    example enforce enforces enforced achieve achieves achieved maintain maintains maintained
+    detail details information overview basic general difference ensure ensures guarantee prevent
     prevented avoid avoided protect manage managed perform performed contain contains include includes allow
     allows enable come take takes put place keep kept exactly different several various important best good new
     version required requires require responsible do doing look looks inside full first kind type

@@ -208,3 +208,12 @@ def test_what_a_manifest_says_of_its_package_defines_it(make_fact: Callable[...,
     facts = [make_fact("module", "@shop/cart", "packages/cart/package.json", quote, line=2)]
     answer = answer_extractively("Which packages are there?", [], facts)
     assert [claim.text for claim in answer.claims] == ["`@shop/cart`: Keeps what a customer wants to buy."]
+
+
+def test_a_job_of_compose_that_is_only_mentioned_is_no_service_beside_services(
+    platform: Repository, make_passage: Callable[..., Passage], make_fact: Callable[..., Fact]
+) -> None:
+    passages = [*platform[0], make_passage("docs/adr/0001.md", "# Keys\n\nThe tenants own keys, secrets and limits.\n")]
+    facts = [*platform[1], make_fact("compose_service", "secrets", "compose.yaml", "  secrets:\n    image: busybox")]
+    claims = answer_extractively("Which services are there?", passages, facts).claims
+    assert {claim.text.split("`")[1] for claim in claims} == set(SERVICES)
