@@ -210,10 +210,10 @@ def _main_definition(statement: Statement, part: Part) -> float:
 
 
 def is_public(statement: Statement) -> bool:
-    line_start = statement.passage.text.rfind("\n", 0, statement.start) + 1
-    nested = statement.passage.text[line_start : line_start + 1].isspace() and statement.passage.path.endswith(
-        _FLAT_SUFFIXES
-    )
+    line = statement.passage.text[: statement.start].rpartition("\n")[2]
+    margin = 1 if line.lstrip().startswith("*") else 0  # of a block comment
+    is_indented = len(line) - len(line.lstrip()) > margin
+    nested = is_indented and statement.passage.path.endswith(_FLAT_SUFFIXES)
     return not nested and "." not in statement.subject and not statement.subject.startswith("_")
 
 

@@ -217,3 +217,9 @@ def test_a_job_of_compose_that_is_only_mentioned_is_no_service_beside_services(
     facts = [*platform[1], make_fact("compose_service", "secrets", "compose.yaml", "  secrets:\n    image: busybox")]
     claims = answer_extractively("Which services are there?", passages, facts).claims
     assert {claim.text.split("`")[1] for claim in claims} == set(SERVICES)
+
+
+def test_a_function_under_a_block_comment_defines_its_module(make_passage: Callable[..., Passage]) -> None:
+    code = "'use strict';\n\n/**\n * Sends a body to the client.\n */\n\nres.send = function send(body) {\n}\n"
+    answer = answer_extractively("Which modules are there?", [make_passage("lib/response.js", code)], [])
+    assert [claim.text for claim in answer.claims] == ["`response` defines `send`: Sends a body to the client."]
