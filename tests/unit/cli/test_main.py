@@ -33,6 +33,10 @@ COMMANDS = (
     "trace",
     "model",
     "model install",
+    "proof-key",
+    "proof-key list",
+    "proof-key rotate",
+    "proof-key retire",
     "demo",
 )
 HELP_SECONDS = 0.5
