@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from services.codegen.context import Context, choose_context
 from services.codegen.domain.changes import Baseline, SuiteRun
 from services.codegen.domain.edits import apply_edits, parse_edits
 from services.codegen.domain.policy import REGULAR_FILE, check_patch
+from services.codegen.domain.python import parse_or_raise
 from services.codegen.domain.rewrites import apply_rewrites
 from services.codegen.errors import EditRefused
 from services.codegen.suite import Suite
@@ -51,6 +51,8 @@ class Prepared:
 
     workspace: Workspace
     tree: Path
+    paths: frozenset[str]
+    """Of all its files."""
     files: Mapping[str, str]
 
 
@@ -85,7 +87,8 @@ async def prepare(bundle: Path, commit: str, folder: Path, *, limits: WorkspaceL
     plain = {path: entry.object_id for path, entry in small.items() if entry.mode == REGULAR_FILE}
     contents = await workspace.contents(plain.values())
     texts = {path: _text(contents[object_id]) for path, object_id in plain.items()}
-    return Prepared(workspace, folder / "base", {path: text for path, text in texts.items() if text is not None})
+    shown = {path: text for path, text in texts.items() if text is not None}
+    return Prepared(workspace, folder / "base", frozenset(entries), shown)
 
 
 async def run_baseline(suite: Suite, tree: Path) -> Baseline:
@@ -132,7 +135,7 @@ async def draft(prepared: Prepared, context: Context, reply: Reply, test_files: 
     files = edited_files(reply.text, prepared.files, context)
     base = prepared.workspace.commit
     tree = await prepared.workspace.write_tree(base, {path: text.encode() for path, text in files.items()})
-    check_patch(await prepared.workspace.changes(base, tree), test_files)
+    check_patch(await prepared.workspace.changes(base, tree), test_files, prepared.paths)
     return Draft(tree, await prepared.workspace.diff(base, tree))
 
 
@@ -171,8 +174,8 @@ def _prompt_for(context: Context, attempt: int, *, is_small: bool) -> tuple[str,
 
 def _check_syntax(path: str, text: str) -> None:
     try:
-        ast.parse(text)
-    except (SyntaxError, ValueError) as error:
+        parse_or_raise(text)
+    except SyntaxError as error:
         raise EditRefused(f"After the edit {path} is not valid Python: {error}.") from error
 
 

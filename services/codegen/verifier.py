@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.codegen.domain.changes import SuiteRun
-from services.codegen.domain.policy import changes_tests, check_patch, is_protected
+from services.codegen.domain.policy import changes_tests, check_patch, is_restored
 from services.codegen.suite import Suite
 from services.codegen.workspace import Workspace, WorkspaceLimits
 
@@ -17,6 +17,7 @@ class Verification:
     tree: str
     restored_files: tuple[str, ...]
     restored: SuiteRun
+    control: SuiteRun
     complete: SuiteRun | None
     """None unless the patch changes tests."""
 
@@ -35,13 +36,14 @@ async def verify(
         workspace = await Workspace.open(bundle, commit, Path(scratch, "repository"), limits=limits)
         tree = await workspace.apply(commit, patch)
         changes = await workspace.changes(commit, tree)
-        check_patch(changes, test_files)
-        protected = tuple(change.path for change in changes if is_protected(change.path, test_files))
+        check_patch(changes, test_files, (await workspace.entries(commit)).keys())
+        protected = tuple(change.path for change in changes if is_restored(change, test_files))
         restored_tree = await workspace.restore(tree, commit, protected) if protected else tree
         await workspace.export(restored_tree, Path(scratch, "restored"))
         restored = await suite.run(Path(scratch, "restored"))
+        control = await suite.run_control(Path(scratch, "restored"))
         complete = None
         if any(changes_tests(change, test_files) for change in changes):
             await workspace.export(tree, Path(scratch, "complete"))
             complete = await suite.run(Path(scratch, "complete"))
-        return Verification(tree, protected, restored, complete)
+        return Verification(tree, protected, restored, control, complete)

@@ -220,7 +220,7 @@ async def _verified(run: _Run, draft: nodes.Draft, baseline: Baseline, expectati
         )
 
     verification = await run.once("verification", run.attempts, Verification, check)
-    judgement = judge(expectation, verification.restored, verification.complete)
+    judgement = judge(expectation, verification.restored, verification.control, verification.complete)
     return _Attempt(judgement.reason, nodes.feedback_on_refusal(judgement.reason), draft.patch, judgement, verification)
 
 
@@ -272,6 +272,7 @@ def _ended(
         tree=checked.tree if checked else "",
         baseline=baseline,
         restored=checked.restored if checked else None,
+        control=checked.control if checked else None,
         complete=checked.complete if checked else None,
         restored_files=checked.restored_files if checked else (),
         expected=tuple(sorted(expected.tests | expected.files)) if expected else (),

@@ -23,6 +23,8 @@ class Expectation:
     """Test files that could not be collected before and that the change is to make pass."""
     ignored: frozenset[str] = frozenset()
     """Tests and files that failed before and were not asked about, and flaky tests."""
+    tampered: frozenset[str] = frozenset()
+    """What the commit's own code replaces in the test runner or changes on disk."""
 
     @property
     def shows_the_change(self) -> bool:
@@ -53,25 +55,45 @@ def expect(baseline: Baseline, instruction: str) -> Expectation:
     elif in_named_files or named_files:
         failed, uncollected = in_named_files, named_files
     ignored = (baseline.failed | baseline.uncollected | baseline.flaky) - failed - uncollected
-    return Expectation(wanted=failed, kept=baseline.passed, files=uncollected, ignored=ignored)
+    return Expectation(
+        wanted=failed, kept=baseline.passed, files=uncollected, ignored=ignored, tampered=baseline.tampered
+    )
 
 
 def unmet(expectation: Expectation, run: SuiteRun) -> tuple[str, ...]:
     """Everything expected that this run does not show."""
     if run.status != "completed":
         return (f"(the test run {run.status.replace('_', ' ')})",)
+    if tampered := sorted(set(run.tampered) - expectation.tampered):
+        return (f"(the code under test tampers with {', '.join(tampered[:_NAMED])})",)
     missing = [test for test in sorted(expectation.tests) if run.outcomes.get(test) is not Outcome.PASSED]
     return (*missing, *(path for path in sorted(expectation.files) if not _file_passes(path, run)))
 
 
-def judge(expectation: Expectation, restored: SuiteRun, complete: SuiteRun | None) -> Judgement:
-    """`restored` ran the patch with the commit's own tests; `complete` ran it with its changed tests, if it has any."""
+def forged(expectation: Expectation, control: SuiteRun) -> tuple[str, ...]:
+    """What a run in which every test had to fail reports as passed, or does not report."""
+    if control.status != "completed":
+        return (f"(the control run {control.status.replace('_', ' ')})",)
+    known = expectation.tests | {test for test in control.outcomes if test.partition("::")[0] in expectation.files}
+    return tuple(test for test in sorted(known) if control.outcomes.get(test) in (None, Outcome.PASSED))
+
+
+def judge(
+    expectation: Expectation, restored: SuiteRun, control: SuiteRun, complete: SuiteRun | None = None
+) -> Judgement:
+    """`restored` ran the patch with the commit's own tests, `control` did so with every test made to fail at its end,
+    and `complete` ran it with its changed tests, if it has any."""
     if not expectation.tests and not expectation.files:
         return Judgement(
             State.UNVERIFIED_NO_TESTS, "The repository has no tests of its own, so nothing could be checked."
         )
     if problems := unmet(expectation, restored):
         return Judgement(State.FAILED, _failure_reason(problems, expectation, complete), problems)
+    if problems := forged(expectation, control):
+        named = ", ".join(problems[:_NAMED])
+        return Judgement(
+            State.FAILED, f"The outcome of the tests is not to be believed: {named} cannot fail.", problems
+        )
     if complete is not None:
         return _judge_with_test_changes(expectation, complete)
     kept = len(expectation.kept)

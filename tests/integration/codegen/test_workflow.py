@@ -126,6 +126,39 @@ async def test_code_that_ends_or_skips_the_test_run_is_not_verified(workshop: Wo
     assert change.state is State.FAILED
 
 
+async def test_a_report_that_is_forged_without_a_trace_in_the_text_is_not_believed(workshop: Workshop) -> None:
+    forging = (
+        "import os, sys\n\nframe = getattr(sys, '_get' + 'frame')()\n"
+        "def names(): return getattr(frame, 'f_' + 'locals')\n"
+        "while 'send' not in names(): frame = getattr(frame, 'f_' + 'back')\n"
+        "for test in ('test_add', 'test_double'):\n    for when in ('setup', 'call', 'teardown'):\n"
+        "        names()['send'](kind='phase', id=f'tests/test_calc.py::{test}', when=when, outcome='passed')\n"
+        "names()['send'](kind='end', exit_code=0)\nos._exit(0)\n\n\ndef add(a, b):"
+    )
+    change = await workshop.change(FILES, ScriptedModel([block("calc.py", "def add(a, b):", forging)]))
+
+    assert change.state is State.FAILED
+    assert "not to be believed" in change.reason
+
+
+async def test_a_plugin_of_the_tests_that_is_edited_changes_no_outcome(workshop: Workshop) -> None:
+    files = {**FILES, "conftest.py": "pytest_plugins = ['support']\n", "support.py": "import pytest\n"}
+    rogue = "import pytest\n\n\ndef pytest_pyfunc_call(pyfuncitem):\n    return True"
+    change = await workshop.change(files, ScriptedModel([block("support.py", "import pytest", rogue)]))
+
+    assert change.state is State.FAILED
+    assert "only because the patch changes them" in change.reason
+
+
+async def test_expected_data_in_a_folder_of_test_data_is_restored(workshop: Workshop) -> None:
+    test = "from calc import add\n\n\ndef test_add():\n    assert add(2, 3) == int(open('testdata/five').read())\n"
+    files = {"calc.py": CALC, "test_calc.py": test, "testdata/five": "5\n"}
+    change = await workshop.change(files, ScriptedModel([block("testdata/five", "5", "-1")]))
+
+    assert change.state is State.FAILED
+    assert "only because the patch changes them" in change.reason
+
+
 async def test_code_that_reaches_for_the_test_runner_is_refused(workshop: Workshop) -> None:
     patch = block("calc.py", "def add(a, b):", "import _pytest.runner\n\n\ndef add(a, b):")
     change = await workshop.change(FILES, ScriptedModel([patch]))
