@@ -9,10 +9,12 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Required
 
-from pydantic import TypeAdapter
+from pydantic import BeforeValidator, TypeAdapter
 from typing_extensions import TypedDict
 
+from morningai.errors import storable
 from services.codegen import harness
 from services.codegen.domain.changes import Failure, Frame, Outcome, SuiteRun, SuiteStatus
 from services.codegen.sandbox import Limits, Sandbox, SandboxedRun, sandbox_unavailable
@@ -39,14 +41,17 @@ _USAGE_ERROR, _NO_TESTS = 4, 5
 _HONEST_EXIT_CODES = frozenset({0, 1, _NO_TESTS})
 
 
+_Text = Annotated[str, BeforeValidator(lambda value: storable(str(value)))]
+
+
 class _Record(TypedDict, total=False):
-    number: int
-    kind: str
-    id: str
-    when: str
-    outcome: str
-    text: str
-    frames: list[tuple[str, int, str]]
+    number: Required[int]
+    kind: Required[_Text]
+    id: _Text
+    when: _Text
+    outcome: _Text
+    text: _Text
+    frames: list[tuple[_Text, int, _Text]]
     exit_code: int
 
 
@@ -125,7 +130,7 @@ def read_run(finished: SandboxedRun, key: bytes, *, command: tuple[str, ...]) ->
         failures=tuple(tally.failures),
         tampered=tuple(tally.tampered),
         command=command,
-        output=finished.output.decode(errors="replace")[-_OUTPUT_CHARACTERS:],
+        output=storable(finished.output.decode(errors="replace")[-_OUTPUT_CHARACTERS:]),
         seconds=round(finished.seconds, 2),
     )
 
@@ -137,8 +142,11 @@ def _records(report: bytes, key: bytes) -> Iterator[_Record]:
         expected = hmac.new(key, body, hashlib.sha256).hexdigest().encode()
         if not hmac.compare_digest(signature, expected):
             return
-        record = _RECORD.validate_python(json.loads(body))
-        if record.get("number") != number:
+        try:
+            record = _RECORD.validate_python(json.loads(body))
+        except (ValueError, RecursionError):
+            return
+        if record["number"] != number:
             return
         yield record
 
