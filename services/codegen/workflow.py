@@ -69,7 +69,7 @@ class Budget:
 @dataclass(frozen=True)
 class Tools:
     suite: Suite
-    model: nodes.EditModel | None
+    model: nodes.EditModel
     budget: Budget
     workspace_limits: WorkspaceLimits
 
@@ -100,7 +100,8 @@ class _Run:
     tools: Tools
     work: Work
     store: StepStore
-    started: float
+    started: float = 0.0
+    """Seconds since the epoch, of the first execution: its time goes on while a crash is being noticed."""
     model: ModelUse = ModelUse()  # noqa: RUF009  frozen
     attempts: int = 0
 
@@ -121,12 +122,11 @@ async def make_change(request: ChangeRequest, bundle: Path, *, tools: Tools, wor
     Raises what `work` raises, ModelUnavailable (worth a retry: the records are kept), and InvalidInput or StepFailure
     for a repository that cannot be read.
     """
-    run = _Run(request, bundle, tools, work, store, time.monotonic())
-    if tools.model is None:
-        return _ended(run, State.MODEL_UNAVAILABLE, "No model is configured, and the extractive engine writes no code.")
+    run = _Run(request, bundle, tools, work, store)
     try:
+        run.started = await run.once("start", 0, float, _now)
         with TemporaryDirectory(prefix="change-", dir=tools.suite.sandbox.folder) as folder:
-            return await _change(run, tools.model, Path(folder))
+            return await _change(run, Path(folder))
     except ModelRefused as error:
         return _ended(run, State.MODEL_UNAVAILABLE, error.message)
     except StepFailure as error:
@@ -135,8 +135,8 @@ async def make_change(request: ChangeRequest, bundle: Path, *, tools: Tools, wor
         return _ended(run, State.SANDBOX_UNAVAILABLE, error.message)
 
 
-async def _change(run: _Run, model: nodes.EditModel, folder: Path) -> Change:
-    budget = run.tools.budget
+async def _change(run: _Run, folder: Path) -> Change:
+    budget, model = run.tools.budget, run.tools.model
     await run.work.checkpoint(0.0, "Reading the repository")
     prepared = await nodes.prepare(run.bundle, run.request.commit, folder, limits=run.tools.workspace_limits)
     await run.work.checkpoint(0.1, "Running the tests twice before the change")
@@ -148,7 +148,7 @@ async def _change(run: _Run, model: nodes.EditModel, folder: Path) -> Change:
     context = _context(run, model, prepared, baseline, expectation)
     attempt = _Attempt(problem="", feedback="")
     while run.attempts < budget.attempts:
-        if exhausted := _exhausted(run):
+        if (exhausted := _exhausted(run)) and await run.store.get("reply", run.attempts + 1) is None:
             return _ended(
                 run, State.BUDGET_EXHAUSTED, exhausted, attempt=attempt, baseline=baseline, expected=expectation
             )
@@ -233,8 +233,12 @@ def _context(
     return nodes.find_context(prepared, baseline, run.request.instruction, wanted, tokens)
 
 
+async def _now() -> float:
+    return time.time()
+
+
 def _exhausted(run: _Run) -> str:
-    budget, seconds = run.tools.budget, time.monotonic() - run.started
+    budget, seconds = run.tools.budget, time.time() - run.started
     if run.model.tokens >= budget.tokens:
         return f"The budget of {budget.tokens} tokens is used up after {run.attempts} attempts."
     if seconds >= budget.seconds:

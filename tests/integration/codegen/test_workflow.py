@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from pathlib import Path
 
 import pytest
@@ -251,10 +252,21 @@ async def test_the_token_budget_ends_the_attempts(workshop: Workshop) -> None:
     assert (change.state, len(model.prompts)) == (State.BUDGET_EXHAUSTED, 2)
 
 
-async def test_without_a_model_nothing_is_written(workshop: Workshop) -> None:
-    change = await workshop.change(FILES, None)
+async def test_the_time_budget_goes_on_through_a_crash(workshop: Workshop) -> None:
+    steps, model = RecordedSteps({("start", 0): str(time.time() - 60)}), ScriptedModel([RIGHT])
+    change = await workshop.change(FILES, model, steps=steps, budget=Budget(seconds=59))
 
-    assert change.state is State.MODEL_UNAVAILABLE
+    assert (change.state, model.prompts) == (State.BUDGET_EXHAUSTED, [])
+
+
+async def test_an_attempt_that_was_made_in_time_holds_after_a_crash(workshop: Workshop) -> None:
+    steps = RecordedSteps()
+    await workshop.change(FILES, ScriptedModel([RIGHT]), steps=steps)
+    steps.records["start", 0] = str(time.time() - 60)
+    again = Workshop(workshop.suite, workshop.folder / "again")
+    change = await again.change(FILES, ScriptedModel(["never used"]), steps=steps, budget=Budget(seconds=59))
+
+    assert change.state is State.VERIFIED
 
 
 async def test_a_sandbox_that_does_not_start_ends_the_change(workshop: Workshop, sandbox: Sandbox) -> None:
