@@ -20,6 +20,8 @@ class Verification:
     control: SuiteRun
     complete: SuiteRun | None
     """None unless the patch changes tests."""
+    tests_alone: SuiteRun | None = None
+    """The commit with nothing of the patch but its tests; only run when the commit's own tests show nothing."""
 
 
 async def verify(
@@ -30,6 +32,7 @@ async def verify(
     suite: Suite,
     limits: WorkspaceLimits,
     test_files: frozenset[str],
+    shown_by_tests: bool,
 ) -> Verification:
     """Shares nothing with the attempt that made the patch; raises PatchRefused when the policy or git refuses it."""
     with tempfile.TemporaryDirectory(prefix="verify-", dir=suite.sandbox.folder) as scratch:
@@ -42,8 +45,12 @@ async def verify(
         await workspace.export(restored_tree, Path(scratch, "restored"))
         restored = await suite.run(Path(scratch, "restored"))
         control = await suite.run_control(Path(scratch, "restored"))
-        complete = None
+        complete = tests_alone = None
         if any(changes_tests(change, test_files) for change in changes):
             await workspace.export(tree, Path(scratch, "complete"))
             complete = await suite.run(Path(scratch, "complete"))
-        return Verification(tree, protected, restored, control, complete)
+            if not shown_by_tests:
+                code = [change.path for change in changes if change.path not in protected]
+                await workspace.export(await workspace.restore(tree, commit, code), Path(scratch, "tests"))
+                tests_alone = await suite.run(Path(scratch, "tests"))
+        return Verification(tree, protected, restored, control, complete, tests_alone)

@@ -30,7 +30,15 @@ from services.codegen.domain.changes import (
     State,
     SuiteRun,
 )
-from services.codegen.domain.judgement import Expectation, Judgement, expect, judge, unmet
+from services.codegen.domain.judgement import (
+    Expectation,
+    Judgement,
+    describe_cause,
+    describe_end,
+    expect,
+    judge,
+    unmet,
+)
 from services.codegen.errors import EditRefused, PatchRefused
 from services.codegen.suite import Suite
 from services.codegen.verifier import Verification, verify
@@ -142,7 +150,8 @@ async def _change(run: _Run, folder: Path) -> Change:
     await run.work.checkpoint(0.1, "Running the tests twice before the change")
     baseline = await run.once("baseline", 0, Baseline, lambda: nodes.run_baseline(run.tools.suite, prepared.tree))
     if not baseline.completed:
-        reason = f"The tests cannot be run at this commit: the run {baseline.first.status.replace('_', ' ')}."
+        run_before = baseline.first if baseline.first.status != "completed" else baseline.second
+        reason = f"The tests cannot be run at this commit: {describe_end(run_before)}"
         return _ended(run, State.FAILED, reason, baseline=baseline)
     expectation = expect(baseline, run.request.instruction)
     context = _context(run, model, prepared, baseline, expectation)
@@ -196,6 +205,7 @@ async def _try(
     trial = await run.once("trial", number, SuiteRun, lambda: _trial(run, prepared, draft))
     if problems := unmet(expectation, trial):
         problem = f"{len(problems)} expected tests do not pass: {', '.join(problems[:_NAMED])}."
+        problem += describe_cause(problems[0], trial)
         shown = "" if nodes.is_small(model) else draft.patch
         return _Attempt(problem, nodes.feedback_on_failures(shown, trial, problems), draft.patch)
     await run.work.checkpoint(progress, f"Attempt {number}: checking it independently")
@@ -217,11 +227,18 @@ async def _verified(run: _Run, draft: nodes.Draft, baseline: Baseline, expectati
             suite=run.tools.suite,
             limits=run.tools.workspace_limits,
             test_files=baseline.test_files,
+            shown_by_tests=expectation.shows_the_change,
         )
 
     verification = await run.once("verification", run.attempts, Verification, check)
-    judgement = judge(expectation, verification.restored, verification.control, verification.complete)
-    return _Attempt(judgement.reason, nodes.feedback_on_refusal(judgement.reason), draft.patch, judgement, verification)
+    judged = judge(
+        expectation,
+        verification.restored,
+        verification.control,
+        complete=verification.complete,
+        tests_alone=verification.tests_alone,
+    )
+    return _Attempt(judged.reason, nodes.feedback_on_refusal(judged.reason), draft.patch, judged, verification)
 
 
 def _context(
@@ -278,6 +295,7 @@ def _ended(
         restored=checked.restored if checked else None,
         control=checked.control if checked else None,
         complete=checked.complete if checked else None,
+        tests_alone=checked.tests_alone if checked else None,
         restored_files=checked.restored_files if checked else (),
         expected=tuple(sorted(expected.tests | expected.files)) if expected else (),
         flaky=tuple(sorted(baseline.flaky)) if baseline else (),

@@ -160,6 +160,8 @@ class EvidenceBundle:
     """The same again with every test made to fail at its end: one that is reported as passed was not run."""
     complete: SuiteRun | None = None
     """The patch as it is; only run when it changes protected files."""
+    tests_alone: SuiteRun | None = None
+    """The commit with the patch's tests but not its code; only run when no test of the commit asked for the change."""
     restored_files: tuple[str, ...] = ()
     expected: tuple[str, ...] = ()
     flaky: tuple[str, ...] = ()

@@ -199,6 +199,28 @@ async def test_a_change_that_no_test_asks_for_is_not_called_verified(workshop: W
     assert "No test asked for this change" in change.reason
 
 
+@pytest.mark.parametrize(
+    ("test", "state"),
+    [
+        (
+            "from calc import triple\n\n\ndef test_triple():\n    assert triple(2) == 6",
+            State.VERIFIED_WITH_TEST_CHANGES,
+        ),
+        ("from calc import double\n\n\ndef test_again():\n    assert double(2) == 4", State.UNVERIFIED_NO_TESTS),
+        ("# none", State.UNVERIFIED_NO_TESTS),
+    ],
+    ids=["fails without the code", "passes without the code", "has no test"],
+)
+async def test_a_new_feature_is_verified_only_by_a_test_that_needs_it(
+    workshop: Workshop, test: str, state: State
+) -> None:
+    files = {**FILES, "calc.py": CALC.replace("a - b", "a + b")}
+    feature = block("calc.py", "def double(a):", "def triple(a):\n    return a * 3\n\n\ndef double(a):")
+    change = await workshop.change(files, ScriptedModel([feature + block("tests/test_more.py", "", test)]))
+
+    assert change.state is state
+
+
 async def test_tests_that_cannot_be_imported_before_must_be_collected_and_pass(workshop: Workshop) -> None:
     files = {
         **FILES,
@@ -275,6 +297,24 @@ async def test_a_sandbox_that_does_not_start_ends_the_change(workshop: Workshop,
     change = await broken.change(FILES, ScriptedModel([RIGHT]))
 
     assert change.state is State.SANDBOX_UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"pytest.ini": "[pytest]\nrequired_plugins = pytest-nowhere\n"}, "Missing required plugins: pytest-nowhere"),
+        ({"conftest.py": "import nowhere\n"}, "No module named 'nowhere'"),
+        ({"tests/test_calc.py": "import nowhere\n"}, "Packages that the repository depends on are not installed"),
+    ],
+    ids=["a plugin", "in conftest.py", "in a test"],
+)
+async def test_what_is_not_installed_is_named_in_the_reason(
+    workshop: Workshop, files: dict[str, str], reason: str
+) -> None:
+    change = await workshop.change({**FILES, **files}, ScriptedModel([RIGHT]))
+
+    assert change.state is State.FAILED
+    assert reason in change.reason
 
 
 async def test_tests_that_never_end_are_stopped_and_named(workshop: Workshop) -> None:

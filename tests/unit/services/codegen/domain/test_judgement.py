@@ -20,7 +20,7 @@ def all_failed(real: SuiteRun) -> SuiteRun:
 
 
 def state_of(before: SuiteRun, restored: SuiteRun, complete: SuiteRun | None = None, instruction: str = "") -> State:
-    return judge(expect(Baseline(before, before), instruction), restored, all_failed(restored), complete).state
+    return judge(expect(Baseline(before, before), instruction), restored, all_failed(restored), complete=complete).state
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,28 @@ def test_a_patch_with_test_changes_is_verified_by_both_runs_and_never_more(
     assert state_of(run(add=F), restored, complete) is state
 
 
+@pytest.mark.parametrize(
+    ("tests_alone", "state"),
+    [
+        (run(add=P, new=F), State.VERIFIED_WITH_TEST_CHANGES),
+        (run(add=P, uncollected=("test_b.py",)), State.VERIFIED_WITH_TEST_CHANGES),
+        (run(add=P, new=P), State.UNVERIFIED_NO_TESTS),
+        (run(status="crashed"), State.UNVERIFIED_NO_TESTS),
+        (None, State.UNVERIFIED_NO_TESTS),
+    ],
+)
+def test_where_no_test_asked_for_the_change_its_own_tests_must_need_its_code(
+    tests_alone: SuiteRun | None, state: State
+) -> None:
+    before, complete = run(add=P), run(add=P, new=P)
+    expectation = expect(Baseline(before, before), "")
+    judgement = judge(expectation, before, all_failed(before), complete=complete, tests_alone=tests_alone)
+
+    assert judgement.state is state
+
+
 def test_passing_by_changed_tests_alone_is_said_so() -> None:
-    judgement = judge(expect(Baseline(run(add=F), run(add=F)), ""), run(add=F), run(add=F), run(add=P))
+    judgement = judge(expect(Baseline(run(add=F), run(add=F)), ""), run(add=F), run(add=F), complete=run(add=P))
     assert judgement.reason == f"Tests pass only because the patch changes them: {ADD}."
 
 
