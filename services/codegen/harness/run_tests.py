@@ -72,7 +72,7 @@ class Guard:
 
     def __init__(self, send: Send, root: Path) -> None:
         self.pytest_pycollect_makemodule = _module_hook(send, root)
-        self.pytest_collection_finish, self.pytest_runtest_logfinish, self.pytest_sessionfinish = _guard_hooks(
+        self.pytest_collection_finish, self.pytest_runtest_logstart, self.pytest_sessionfinish = _guard_hooks(
             send, root
         )
 
@@ -108,10 +108,12 @@ def _failing(function: Callable[..., object]) -> Callable[..., object]:
     return fail
 
 
-def _guard_hooks(send: Send, root: Path) -> tuple[Callable[[], None], Callable[[], None], Callable[[], None]]:
+def _guard_hooks(send: Send, root: Path) -> tuple[Callable[[], None], Callable[[str], None], Callable[[], None]]:
+    """After the collection, before the tests of each file (a look takes milliseconds), and at the end."""
     parts = list(_parts_of_the_runner())
     own = frozenset(map(id, vars(_pytest.legacypath).values()))
     told: set[str] = set()
+    file = ""
 
     def tell(names: Iterator[str]) -> None:
         for name in names:
@@ -124,14 +126,16 @@ def _guard_hooks(send: Send, root: Path) -> tuple[Callable[[], None], Callable[[
         tell(_changed_sources(root))
         tell(_added_sources(root))
 
-    def after_test() -> None:
-        tell(_replaced(parts, own))
+    def before_test(nodeid: str) -> None:
+        nonlocal file
+        if file != (file := nodeid.partition("::")[0]):
+            tell(_replaced(parts, own))
 
     def at_end() -> None:
         tell(_replaced(parts, own))
         tell(_changed_sources(root))
 
-    return after_collection, after_test, at_end
+    return after_collection, before_test, at_end
 
 
 def _module_hook(send: Send, root: Path) -> Callable[[Path], None]:

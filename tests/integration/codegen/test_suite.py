@@ -211,6 +211,14 @@ async def test_code_that_replaces_a_part_of_the_runner_or_a_source_is_told(
     assert any(part in name for name in run.tampered)
 
 
+async def test_a_replacement_that_a_test_leaves_to_the_next_file_is_told(sandbox: Sandbox, tmp_path: Path) -> None:
+    leaves = "from unittest import TestCase as T\ndef test_a(): T.kept, T.run = T.run, 1\n"
+    mends = "from unittest import TestCase as T\ndef test_b(): T.run = T.kept\n"
+    run = await run_tests(sandbox, tmp_path, {"test_a.py": leaves, "test_b.py": mends})
+
+    assert run.tampered == ("unittest.case.TestCase.run",)
+
+
 async def test_a_test_that_replaces_parts_for_itself_and_puts_them_back_is_no_tampering(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
