@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
-from uuid import UUID
 
 from morningai.api.documents.v1 import documents_pb2 as documents
 from morningai.api.documents.v1 import documents_pb2_grpc
@@ -14,9 +13,10 @@ from morningai.api.search.v1 import search_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.sources.v1 import sources_pb2_grpc
 from morningai.db.session import Database
-from morningai.errors import AlreadyExists, InvalidInput, NotFound, Permanent
+from morningai.errors import AlreadyExists, InvalidInput, Permanent
 from morningai.evidence.messages import fact_message, passage_message
 from morningai.rpc.call import CURRENT_CALL, Context, rpc_session
+from morningai.rpc.names import resource_id
 from services.docs import document_rows, index_rows, repository, uploads
 from services.docs.domain import Source, parse_source_id
 from services.docs.git.bundle import import_bundle
@@ -95,7 +95,7 @@ class DocumentServicer(documents_pb2_grpc.DocumentServiceServicer):
         self._database = database
 
     async def GetDocument(self, request: documents.GetDocumentRequest, context: Context) -> documents.Document:
-        document_id = _uuid("document", request.name)
+        document_id = resource_id("document", request.name)
         async with rpc_session(self._database) as session:
             return document_message(await document_rows.get_document(session, document_id, version=request.version))
 
@@ -103,7 +103,7 @@ class DocumentServicer(documents_pb2_grpc.DocumentServiceServicer):
         self, request: documents.ListDocumentsRequest, context: Context
     ) -> documents.ListDocumentsResponse:
         limit = page_limit(request.page_size)
-        before = _uuid("page_token", request.page_token) if request.page_token else None
+        before = resource_id("page_token", request.page_token) if request.page_token else None
         async with rpc_session(self._database) as session:
             found = await document_rows.list_documents(session, before=before, limit=limit + 1)
         token = str(found[limit - 1].document_id) if len(found) > limit else ""
@@ -121,12 +121,12 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         limit = min(request.limit or MOST_PASSAGES, MOST_PASSAGES)
         async with rpc_session(self._database) as session:
             passages = await index_rows.search_chunks(
-                session, _uuid("snapshot", request.snapshot), request.query, limit=limit
+                session, resource_id("snapshot", request.snapshot), request.query, limit=limit
             )
         return search.SearchResponse(passages=[passage_message(passage) for passage in passages])
 
     async def GetOverview(self, request: search.GetOverviewRequest, context: Context) -> search.GetOverviewResponse:
-        snapshot_id = _uuid("snapshot", request.snapshot)
+        snapshot_id = resource_id("snapshot", request.snapshot)
         async with rpc_session(self._database) as session:
             facts = await index_rows.list_facts(session, snapshot_id)
             passages = await index_rows.list_first_chunks(
@@ -142,7 +142,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     ) -> AsyncIterator[search.GetBundleResponse]:
         proof = CURRENT_CALL.get().proof
         async with rpc_session(self._database) as session:
-            snapshot = await index_rows.get_snapshot(session, _uuid("snapshot", request.snapshot))
+            snapshot = await index_rows.get_snapshot(session, resource_id("snapshot", request.snapshot))
             source = await repository.get_source(session, snapshot.source_id)
         with tempfile.TemporaryDirectory(dir=self._stores.folder) as scratch:
             path = Path(scratch) / "snapshot.bundle"
@@ -170,10 +170,3 @@ def _same_remote(source: Source, remote_uri: str) -> Source:
     if source.remote_uri != remote_uri:
         raise AlreadyExists("source", source.name, remedy="Choose another name.")
     return source
-
-
-def _uuid(resource: str, name: str) -> UUID:
-    try:
-        return UUID(name.rpartition("/")[2])
-    except ValueError as error:
-        raise NotFound(resource, name) from error
