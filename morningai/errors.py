@@ -27,6 +27,11 @@ def plain(text: str) -> str:
     return kept if len(kept) <= LONGEST_TEXT else kept[: LONGEST_TEXT - 1] + "…"
 
 
+def storable(text: str) -> str:
+    """A text of any length that PostgreSQL's jsonb can hold: no NUL and no lone surrogates."""
+    return text.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
 class MorningAIError(Exception):
     """Root of all errors; `reason` is the stable, machine-readable name (UPPER_SNAKE_CASE)."""
 

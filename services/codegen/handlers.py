@@ -47,7 +47,13 @@ class Workshop:
     sandbox: Sandbox | None = None
 
     async def tools(self) -> Tools:
-        """Raises StepFailure("sandbox_unavailable"): generated code runs in a sandbox or not at all."""
+        """Raises StepFailure("model_unavailable") and StepFailure("sandbox_unavailable"): no code without both."""
+        if self.model is None:
+            raise StepFailure(
+                "model_unavailable",
+                "No model is configured, and the extractive engine writes no code.",
+                remedy="Run `morningai model install` and start again, or set OPENAI_BASE_URL.",
+            )
         if self.sandbox is None:
             self.sandbox = await Sandbox.probe(self.settings.work_dir / "sandbox")
         settings = self.settings
@@ -86,12 +92,6 @@ async def on_cancel_work(session: Session, envelope: Envelope, message: Message)
 
 
 async def generate_change(work: Work, message: events.GenerateChange, workshop: Workshop) -> Finish:
-    if workshop.model is None:
-        raise StepFailure(
-            "model_unavailable",
-            "No model is configured, and the extractive engine writes no code.",
-            remedy="Run `morningai model install` and start again, or set OPENAI_BASE_URL.",
-        )
     tools = await workshop.tools()
     with tempfile.TemporaryDirectory(dir=workshop.settings.work_dir) as scratch:
         bundle = Path(scratch) / "snapshot.bundle"
