@@ -11,6 +11,7 @@ from morningai.api.answers.v1.answers_pb2 import Evidence, Provenance
 from morningai.api.changes.v1 import changes_pb2 as changes
 from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
+from morningai.api.tenants.v1 import audit_pb2 as audit
 
 ENDED = frozenset(
     {
@@ -51,6 +52,10 @@ def source_kind(kind: int) -> str:
 
 def change_state(state: int) -> str:
     return _word(changes.ChangeState.DESCRIPTOR, state)
+
+
+def audit_outcome(outcome: int) -> str:
+    return _word(audit.AuditOutcome.DESCRIPTOR, outcome)
 
 
 def _word(enum: EnumDescriptor, number: int) -> str:

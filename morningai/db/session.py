@@ -16,12 +16,15 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from morningai.errors import Unauthenticated
+from morningai.telemetry import current_trace_id
 
 Connection: TypeAlias = psycopg.AsyncConnection[DictRow]
 Parameters: TypeAlias = dict[str, object]
 
 OPEN_SESSION: LiteralString = """
-SELECT (p).tenant_id, (p).principal, (p).scopes, (p).task_id, (p).message_id FROM kernel.open_session(%s) AS p
+SELECT (p).tenant_id, (p).principal, (p).scopes, (p).task_id, (p).message_id,
+  set_config('morningai.trace_id', %(trace_id)s, true)
+FROM kernel.open_session(%(proof)s) AS p
 """
 
 
@@ -101,7 +104,8 @@ class Database:
 
 async def _open(connection: Connection, proof: str) -> Session:
     try:
-        row = await (await connection.execute(OPEN_SESSION, (proof,))).fetchone()
+        parameters = {"proof": proof, "trace_id": current_trace_id()}
+        row = await (await connection.execute(OPEN_SESSION, parameters)).fetchone()
     except psycopg.errors.InsufficientPrivilege as error:
         raise Unauthenticated("The proof is missing, forged or expired.") from error
     assert row is not None

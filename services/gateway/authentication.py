@@ -10,6 +10,7 @@ from morningai.errors import Unauthenticated
 from morningai.rpc.call import Context
 from morningai.rpc.server import metadata_value
 from services.gateway import repository
+from services.gateway.key_uses import KeyUses
 
 SCHEME = "bearer "
 LARGEST_CACHE = 10_000
@@ -19,8 +20,9 @@ REMEDY = "Send the metadata 'authorization: Bearer <key>' with a key of your ten
 class Authenticator:
     """Keeps grants for a few seconds, by the hash of the key, so that a revoked key ends within them."""
 
-    def __init__(self, database: Database, *, cache_seconds: float) -> None:
+    def __init__(self, database: Database, key_uses: KeyUses, *, cache_seconds: float) -> None:
         self._database = database
+        self._key_uses = key_uses
         self._cache_seconds = cache_seconds
         self._grants: dict[bytes, tuple[float, str]] = {}
 
@@ -32,9 +34,9 @@ class Authenticator:
         key = header[len(SCHEME) :].strip()
         digest = hashlib.sha256(key.encode()).digest()
         known = self._grants.get(digest)
-        if known and known[0] > time.monotonic():
-            return known[1]
-        return await self._authenticate(key, digest)
+        grant = known[1] if known and known[0] > time.monotonic() else await self._authenticate(key, digest)
+        self._key_uses.note(key.partition(".")[0])
+        return grant
 
     async def _authenticate(self, key: str, digest: bytes) -> str:
         grant = await repository.authenticate(self._database, key) if "\x00" not in key else None

@@ -39,3 +39,6 @@ ORDER BY min(received_at) OVER (PARTITION BY task_id), task_id, sequence
 
 -- name: authenticate
 SELECT tenancy.authenticate(%(key)s) AS grant
+
+-- name: note_key_uses
+SELECT tenancy.note_key_uses(%(key_ids)s, %(times)s)

@@ -1,4 +1,4 @@
-"""Tenants and their keys."""
+"""Tenants."""
 
 from __future__ import annotations
 
@@ -12,19 +12,6 @@ from morningai.errors import InvalidInput
 SLUG = re.compile(r"[a-z][a-z0-9-]{1,38}[a-z0-9]")
 LONGEST_DISPLAY_NAME = 100
 
-# What the first key of a tenant may do: everything inside its tenant.
-OWNER_SCOPES = (
-    "tasks.read",
-    "tasks.write",
-    "sources.read",
-    "sources.write",
-    "documents.read",
-    "answers.read",
-    "faqs.read",
-    "changes.read",
-    "tenants.read",
-)
-
 
 @dataclass(frozen=True)
 class Tenant:
@@ -32,17 +19,6 @@ class Tenant:
     slug: str
     display_name: str
     create_time: datetime
-
-
-@dataclass(frozen=True)
-class NewKey:
-    """A key as it is shown once: `key_id.secret`."""
-
-    key_id: str
-    secret: str
-
-    def __str__(self) -> str:
-        return f"{self.key_id}.{self.secret}"
 
 
 def check_slug(slug: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from uuid import UUID
 
 from morningai.api.tenants.v1 import tenants_pb2 as api
@@ -11,7 +10,8 @@ from morningai.db.session import Database
 from morningai.errors import NotFound
 from morningai.rpc.call import Context, rpc_session
 from morningai.rpc.time import timestamp
-from services.tenancy.domain.tenants import NewKey, Tenant, check_display_name, check_slug
+from services.tenancy.domain.tenants import Tenant, check_display_name, check_slug
+from services.tenancy.grpc_api.keys import make_key
 from services.tenancy.repository import tenants as repository
 
 REMEDY = "Ask for 'tenants/-', your own."
@@ -24,7 +24,7 @@ class TenantServicer(tenants_pb2_grpc.TenantServiceServicer):
     async def CreateTenant(self, request: api.CreateTenantRequest, context: Context) -> api.CreateTenantResponse:
         slug = check_slug(request.tenant.slug)
         display_name = check_display_name(request.tenant.display_name, slug=slug)
-        key = NewKey(f"mk_{secrets.token_hex(8)}", secrets.token_urlsafe(32))
+        key = make_key()
         async with rpc_session(self._database) as session:
             tenant_id = await repository.create_tenant(session, slug=slug, display_name=display_name, key=key)
         tenant = api.Tenant(name=f"tenants/{tenant_id}", slug=slug, display_name=display_name)

@@ -9,19 +9,21 @@ import psycopg
 from morningai.db.queries import load_queries
 from morningai.db.session import Session
 from morningai.errors import AlreadyExists, PermissionDenied
-from services.tenancy.domain.tenants import OWNER_SCOPES, NewKey, Tenant
+from services.tenancy.domain.keys import PresentableKey
+from services.tenancy.domain.principals import ALL_SCOPES
+from services.tenancy.domain.tenants import Tenant
 
 QUERIES = load_queries(__file__)
 
 
-async def create_tenant(session: Session, *, slug: str, display_name: str, key: NewKey) -> UUID:
+async def create_tenant(session: Session, *, slug: str, display_name: str, key: PresentableKey) -> UUID:
     """Raises AlreadyExists, or PermissionDenied when the session is not an operator's."""
     parameters: dict[str, object] = {
         "slug": slug,
         "display_name": display_name,
         "key_id": key.key_id,
         "secret": key.secret,
-        "scopes": list(OWNER_SCOPES),
+        "scopes": sorted(ALL_SCOPES),
     }
     try:
         row = await session.row(QUERIES["create_tenant"], parameters)

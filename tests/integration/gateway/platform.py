@@ -25,7 +25,7 @@ from grpc_status import rpc_status
 from morningai.api.answers.v1 import answers_pb2, answers_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2, sources_pb2_grpc
 from morningai.api.tasks.v1 import tasks_pb2_grpc
-from morningai.api.tenants.v1 import tenants_pb2_grpc
+from morningai.api.tenants.v1 import audit_pb2_grpc, keys_pb2_grpc, tenants_pb2_grpc
 from morningai.rpc.status import field_violations
 from tests.conftest import OPERATOR_KEY, PASSWORD
 
@@ -63,6 +63,14 @@ class Client:
     @property
     def tenants(self) -> tenants_pb2_grpc.TenantServiceStub:
         return tenants_pb2_grpc.TenantServiceStub(self.channel)
+
+    @property
+    def keys(self) -> keys_pb2_grpc.ApiKeyServiceStub:
+        return keys_pb2_grpc.ApiKeyServiceStub(self.channel)
+
+    @property
+    def audit(self) -> audit_pb2_grpc.AuditServiceStub:
+        return audit_pb2_grpc.AuditServiceStub(self.channel)
 
     @property
     def sources(self) -> sources_pb2_grpc.SourceServiceStub:
@@ -159,6 +167,7 @@ def _process(service: str, database: TestDatabase, nats_url: str, folder: Path) 
         "GRPC_ADDRESS": f"unix:{folder}/{service}.sock",
         "WORK_DIR": str(folder / service),
         "KEY_CACHE_SECONDS": str(KEY_CACHE_SECONDS),
+        "KEY_USE_SECONDS": "0.2",
         **{f"{name.upper()}_ADDRESS": f"unix:{folder}/{name}.sock" for name in addresses},
     }
     environment = {**os.environ, **{f"MORNINGAI_{name}": value for name, value in settings.items()}}

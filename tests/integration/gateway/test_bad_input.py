@@ -8,9 +8,13 @@ from uuid import uuid4
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.tasks.v1 import tasks_pb2 as api
+from morningai.api.tenants.v1 import audit_pb2 as audit
+from morningai.api.tenants.v1 import keys_pb2 as keys
 from morningai.api.tenants.v1 import tenants_pb2 as tenants
 from morningai.rpc.status import remedy_of
 from tests.integration.gateway.platform import Client, field_of, upload
@@ -196,7 +200,82 @@ SOURCE_CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", [*TASK_CASES, *TENANT_CASES, *SOURCE_CASES], ids=lambda case: case.name)
+def create_key(display_name="CI", scopes=("tasks.read",), **fields):
+    key = keys.ApiKey(display_name=display_name, scopes=scopes, **fields)
+    return lambda client: client.keys.CreateApiKey(keys.CreateApiKeyRequest(api_key=key))
+
+
+def list_keys(**fields):
+    return lambda client: client.keys.ListApiKeys(keys.ListApiKeysRequest(**fields))
+
+
+def on_key(method, name, **fields):
+    request = getattr(keys, f"{method}Request")(name=name, **fields)
+    return lambda client: getattr(client.keys, method)(request)
+
+
+def list_entries(**fields):
+    return lambda client: client.audit.ListAuditEntries(audit.ListAuditEntriesRequest(**fields))
+
+
+def export_entries(**wanted):
+    async def call(client):
+        request = audit.ExportAuditEntriesRequest(filter=audit.AuditFilter(**wanted))
+        return [entry async for entry in client.audit.ExportAuditEntries(request)]
+
+    return call
+
+
+SCOPES = "Use some of answers.read, audit.read,"
+OVERLAP = "Use 0 seconds to 7 days."
+NO_KEY = "`key list` shows the keys of your tenant."
+PAGE_SIZE = "Use 1 to 200, or 0 for 50."
+UNKNOWN_KEY = "apiKeys/mk_0123456789abcdef"
+NO_TIME = Timestamp(seconds=10**18)
+ENTRY = "Copy it from an entry of `audit list`."
+KEY_CASES = [
+    Case("a key without a name", create_key(" "), INVALID, "api_key.display_name", "Say what the key is for."),
+    Case("a key with a long name", create_key("x" * 101), INVALID, "api_key.display_name", "Use at most 100."),
+    Case("a key with a NUL in its name", create_key("a\x00b"), INVALID, "api_key.display_name", "Remove it."),
+    Case("a key without scopes", create_key(scopes=()), INVALID, "api_key.scopes", SCOPES),
+    Case("a key with an unknown scope", create_key(scopes=["tasks.*"]), INVALID, "api_key.scopes", SCOPES),
+    Case("a key of an operator", create_key(scopes=["operator"]), INVALID, "api_key.scopes", SCOPES),
+    Case("a key of no request", lambda c: c.keys.CreateApiKey(keys.CreateApiKeyRequest()), INVALID,
+         "api_key.display_name", "Say what the key is for."),
+    Case("a key that has expired", create_key(expire_time=Timestamp(seconds=1)), INVALID, "api_key.expire_time",
+         "Use a later time, or leave it out."),
+    Case("a key that expires at no time", create_key(expire_time=NO_TIME), INVALID, "api_key.expire_time",
+         "Use a time of the years 1 to 9999."),
+    Case("a key of an operator's", create_key(), DENIED, "", "Use a key that has it.", "operator"),
+    Case("an unknown key to see", on_key("GetApiKey", UNKNOWN_KEY), NOT_FOUND, "api key", NO_KEY),
+    Case("an unknown key to rotate", on_key("RotateApiKey", UNKNOWN_KEY), NOT_FOUND, "api key", NO_KEY),
+    Case("an unknown key to revoke", on_key("RevokeApiKey", UNKNOWN_KEY), NOT_FOUND, "api key", NO_KEY),
+    Case("a key name that is none", on_key("RevokeApiKey", "apiKeys/' OR true --"), NOT_FOUND, "api key", NO_KEY),
+    Case("a key name with a NUL", on_key("GetApiKey", "apiKeys/mk_\x00"), NOT_FOUND, "api key", NO_KEY),
+    Case("no key name", on_key("GetApiKey", ""), NOT_FOUND, "api key", NO_KEY),
+    Case("a long overlap", on_key("RotateApiKey", UNKNOWN_KEY, overlap=Duration(seconds=604801)), INVALID, "overlap",
+         OVERLAP),
+    Case("a negative overlap", on_key("RotateApiKey", UNKNOWN_KEY, overlap=Duration(seconds=-1)), INVALID, "overlap",
+         OVERLAP),
+    Case("an overlap without end", on_key("RotateApiKey", UNKNOWN_KEY, overlap=Duration(seconds=10**18)), INVALID,
+         "overlap", ""),
+    Case("a negative page of keys", list_keys(page_size=-1), INVALID, "page_size", PAGE_SIZE),
+    Case("a page token of nonsense for keys", list_keys(page_token="nonsense"), INVALID, "page_token", PAGE),
+    Case("a page token of nothing for keys", list_keys(page_token="fA=="), INVALID, "page_token", PAGE),
+    Case("a long page token for keys", list_keys(page_token="A" * 100_000), INVALID, "page_token", PAGE),
+    Case("a negative page of entries", list_entries(page_size=-1), INVALID, "page_size", PAGE_SIZE),
+    Case("a page token of nonsense for entries", list_entries(page_token="ü"), INVALID, "page_token", PAGE),
+    Case("an action that none is", list_entries(filter=audit.AuditFilter(action="a\x00")), INVALID, "filter.action",
+         ENTRY),
+    Case("a long principal", export_entries(principal="x" * 201), INVALID, "filter.principal", ENTRY),
+    Case("entries since no time", export_entries(start_time=NO_TIME), INVALID, "filter.start_time", "Use a time"),
+    Case("entries of a time that ends before it starts",
+         list_entries(filter=audit.AuditFilter(start_time=Timestamp(seconds=2), end_time=Timestamp(seconds=2))),
+         INVALID, "filter.end_time", "Use a later time, or leave one out."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", [*TASK_CASES, *TENANT_CASES, *SOURCE_CASES, *KEY_CASES], ids=lambda case: case.name)
 async def test_bad_input_is_refused_and_leaves_no_row(connect, client, acme, platform, case):
     keys = {"tenant": acme.api_key, "operator": platform.operator_key, "stranger": "mk_x.y", "nobody": ""}
     caller = await connect(keys[case.caller])
