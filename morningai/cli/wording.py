@@ -12,6 +12,7 @@ from morningai.api.changes.v1 import changes_pb2 as changes
 from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.api.tenants.v1 import audit_pb2 as audit
+from morningai.api.tenants.v1 import tenants_pb2 as tenants
 
 ENDED = frozenset(
     {
@@ -56,6 +57,10 @@ def change_state(state: int) -> str:
 
 def audit_outcome(outcome: int) -> str:
     return _word(audit.AuditOutcome.DESCRIPTOR, outcome)
+
+
+def tenant_state(state: int) -> str:
+    return _word(tenants.TenantState.DESCRIPTOR, state)
 
 
 def _word(enum: EnumDescriptor, number: int) -> str:

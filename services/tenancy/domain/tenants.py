@@ -18,7 +18,8 @@ class Tenant:
     tenant_id: UUID
     slug: str
     display_name: str
-    create_time: datetime
+    state: str
+    created_at: datetime
 
 
 def check_slug(slug: str) -> str:
@@ -29,6 +30,13 @@ def check_slug(slug: str) -> str:
             remedy="Use 3 to 40 of a-z, 0-9 and '-', starting with a letter.",
         )
     return slug
+
+
+def check_page_slug(token: str) -> str:
+    """Tenants are listed by slug, so the last one of a page is its token. Raises InvalidInput."""
+    if token and not SLUG.fullmatch(token):
+        raise InvalidInput("page_token", "is not one of ours.", remedy="Leave it empty for the first page.")
+    return token
 
 
 def check_display_name(display_name: str, *, slug: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import grpc
 import pytest
@@ -62,6 +62,14 @@ def watch_task(**fields):
 def create_tenant(slug="new-tenant", display_name=""):
     tenant = tenants.Tenant(slug=slug, display_name=display_name)
     return lambda client: client.tenants.CreateTenant(tenants.CreateTenantRequest(tenant=tenant))
+
+
+def on_tenant(method, name):
+    return lambda client: getattr(client.tenants, method)(getattr(tenants, f"{method}Request")(name=name))
+
+
+def list_tenants(**fields):
+    return lambda client: client.tenants.ListTenants(tenants.ListTenantsRequest(**fields))
 
 
 def create_source(remote_uri, source_id="other"):
@@ -172,9 +180,22 @@ TENANT_CASES = [
         "tenant",
         "Ask for 'tenants/-', your own.",
     ),
+    Case("a tenant that lists tenants", lambda c: c.tenants.ListTenants(tenants.ListTenantsRequest()), DENIED, "", ""),
+    Case("a tenant that suspends one", on_tenant("SuspendTenant", f"tenants/{uuid4()}"), DENIED, "", ""),
+    Case("a tenant that resumes one", on_tenant("ResumeTenant", f"tenants/{uuid4()}"), DENIED, "", ""),
+    Case("an unknown tenant to suspend", on_tenant("SuspendTenant", f"tenants/{uuid4()}"), NOT_FOUND, "tenant",
+         "`tenant list`", "operator"),
+    Case("an unknown tenant to resume", on_tenant("ResumeTenant", f"tenants/{uuid4()}"), NOT_FOUND, "tenant",
+         "`tenant list`", "operator"),
+    Case("a slug to suspend", on_tenant("SuspendTenant", "acme"), NOT_FOUND, "tenant", "`tenant list`", "operator"),
+    Case("the tenant of operators", on_tenant("SuspendTenant", f"tenants/{UUID(int=0)}"), NOT_FOUND, "tenant",
+         "`tenant list`", "operator"),
+    Case("a negative page of tenants", list_tenants(page_size=-1), INVALID, "page_size", "Use 1 to 200", "operator"),
+    Case("a page token of nonsense for tenants", list_tenants(page_token="x y"), INVALID, "page_token", PAGE,
+         "operator"),
     Case("an unknown key", create_task(), UNAUTHENTICATED, "", KEY, "stranger"),
     Case("no key", create_task(), UNAUTHENTICATED, "", KEY, "nobody"),
-]
+]  # fmt: skip
 GIT = "Send `git bundle create - HEAD` in pieces."
 URI = "Use https://host/path or ssh://user@host/path."
 SOURCE_ID = "Use 3 to 40 lower-case letters, digits and '-'."

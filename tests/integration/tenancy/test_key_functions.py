@@ -177,3 +177,16 @@ def test_not_even_the_superuser_changes_the_log(database, tenant, statement):
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
         database.execute(statement)
     assert database.rows("SELECT count(*) FROM tenancy.audit_log") == before
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "SELECT tenancy.suspend_tenant(%s)",
+        "SELECT tenancy.resume_tenant(%s)",
+        "SELECT * FROM tenancy.tenants_of_operator(%s, '', 10)",
+    ],
+)
+def test_a_tenant_does_not_do_what_an_operator_does(tenant, call):
+    with session(tenant) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege, match="operator"):
+        connection.execute(call, (tenant.tenant_id,))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from morningai.cli.main import run
-from tests.unit.cli.fake_gateway import KEY, Script, serving
+from tests.unit.cli.fake_gateway import KEY, OPERATOR_KEY, Script, serving
 
 
 @dataclass(frozen=True)
@@ -71,4 +71,12 @@ def tenant_cli(cli: Cli, address: str, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Connected to the fake gateway with a tenant's key."""
     monkeypatch.setenv("MORNINGAI_ADDRESS", address)
     monkeypatch.setenv("MORNINGAI_API_KEY", KEY)
+    return cli
+
+
+@pytest.fixture
+def operator_cli(cli: Cli, address: str, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Connected to the fake gateway with the operator's key."""
+    monkeypatch.setenv("MORNINGAI_ADDRESS", address)
+    monkeypatch.setenv("MORNINGAI_OPERATOR_KEY", OPERATOR_KEY)
     return cli

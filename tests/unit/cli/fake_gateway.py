@@ -310,6 +310,21 @@ class Servicer(
         await self._begin("GetTenant", request, context)
         return tenants_pb2.Tenant(name="tenants/1", slug="acme")
 
+    async def ListTenants(
+        self, request: tenants_pb2.ListTenantsRequest, context: Context
+    ) -> tenants_pb2.ListTenantsResponse:
+        await self._begin("ListTenants", request, context, key=OPERATOR_KEY)
+        acme = tenants_pb2.Tenant(name="tenants/1", slug="acme", state=tenants_pb2.TENANT_STATE_ACTIVE)
+        return tenants_pb2.ListTenantsResponse(tenants=[acme])
+
+    async def SuspendTenant(self, request: tenants_pb2.SuspendTenantRequest, context: Context) -> tenants_pb2.Tenant:
+        await self._begin("SuspendTenant", request, context, key=OPERATOR_KEY)
+        return tenants_pb2.Tenant(name=request.name, slug="acme", state=tenants_pb2.TENANT_STATE_SUSPENDED)
+
+    async def ResumeTenant(self, request: tenants_pb2.ResumeTenantRequest, context: Context) -> tenants_pb2.Tenant:
+        await self._begin("ResumeTenant", request, context, key=OPERATOR_KEY)
+        return tenants_pb2.Tenant(name=request.name, slug="acme", state=tenants_pb2.TENANT_STATE_ACTIVE)
+
     async def CreateApiKey(
         self, request: keys_pb2.CreateApiKeyRequest, context: Context
     ) -> keys_pb2.CreateApiKeyResponse:
