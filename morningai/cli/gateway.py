@@ -21,7 +21,7 @@ from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.sources.v1 import sources_pb2_grpc
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.api.tasks.v1 import tasks_pb2_grpc
-from morningai.api.tenants.v1 import audit_pb2_grpc, keys_pb2_grpc, tenants_pb2_grpc
+from morningai.api.tenants.v1 import audit_pb2_grpc, keys_pb2_grpc, members_pb2_grpc, tenants_pb2_grpc
 from morningai.cli.connection import Target
 
 Q = TypeVar("Q")
@@ -44,9 +44,13 @@ CHANNEL_OPTIONS = (
 class Gateway:
     """Use as a context manager. Calls raise grpc.RpcError."""
 
-    def __init__(self, target: Target, key: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, target: Target, key: str, *, tenant: str = "", sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        """`tenant` is the slug that a member of several tenants names."""
         self._channel = _open(target)
-        self._metadata = (("authorization", f"Bearer {key}"),)
+        named = (("morningai-tenant", tenant),) if tenant else ()
+        self._metadata = (("authorization", f"Bearer {key}"), *named)
         self._sleep = sleep
         self.tasks = tasks_pb2_grpc.TaskServiceStub(self._channel)
         self.sources = sources_pb2_grpc.SourceServiceStub(self._channel)
@@ -56,6 +60,7 @@ class Gateway:
         self.changes = changes_pb2_grpc.ChangeServiceStub(self._channel)
         self.tenants = tenants_pb2_grpc.TenantServiceStub(self._channel)
         self.keys = keys_pb2_grpc.ApiKeyServiceStub(self._channel)
+        self.members = members_pb2_grpc.MemberServiceStub(self._channel)
         self.audit = audit_pb2_grpc.AuditServiceStub(self._channel)
 
     def __enter__(self) -> Gateway:

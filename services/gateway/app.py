@@ -10,7 +10,7 @@ from morningai.api.documents.v1 import documents_pb2
 from morningai.api.faqs.v1 import faqs_pb2
 from morningai.api.sources.v1 import sources_pb2
 from morningai.api.tasks.v1 import tasks_pb2_grpc
-from morningai.api.tenants.v1 import audit_pb2, keys_pb2, tenants_pb2
+from morningai.api.tenants.v1 import audit_pb2, keys_pb2, members_pb2, tenants_pb2
 from morningai.rpc.channel import make_channel
 from morningai.rpc.server import RpcServer
 from morningai.service import Service, make_database
@@ -33,12 +33,13 @@ ROUTES = {
     "morningai.api.changes.v1.ChangeService": "codegen",
     "morningai.api.tenants.v1.TenantService": "tenancy",
     "morningai.api.tenants.v1.ApiKeyService": "tenancy",
+    "morningai.api.tenants.v1.MemberService": "tenancy",
     "morningai.api.tenants.v1.AuditService": "tenancy",
 }
 # A service is found by its name once the module with its descriptor is loaded.
 DESCRIPTORS = (
     *(answers_pb2, changes_pb2, documents_pb2, faqs_pb2, sources_pb2),
-    *(audit_pb2, keys_pb2, tenants_pb2),
+    *(audit_pb2, keys_pb2, members_pb2, tenants_pb2),
 )
 
 
@@ -51,7 +52,7 @@ def make_service(settings: Settings) -> Service:
     routes = {service: channels[name] for service, name in ROUTES.items()}
     feed = Feed()
     key_uses = KeyUses(database, write_seconds=settings.key_use_seconds)
-    authenticator = Authenticator(database, key_uses, cache_seconds=settings.key_cache_seconds)
+    authenticator = Authenticator(database, key_uses, channels["tenancy"], cache_seconds=settings.key_cache_seconds)
     rpc = RpcServer(settings.grpc_address, ["morningai.api.tasks.v1.TaskService", *routes], prove=authenticator.prove)
     servicer = TaskServicer(
         database,

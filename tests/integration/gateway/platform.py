@@ -6,6 +6,7 @@ Gateway, tenancy, orchestrator and docs are processes, faqgen answers through a 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -25,9 +26,10 @@ from grpc_status import rpc_status
 from morningai.api.answers.v1 import answers_pb2, answers_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2, sources_pb2_grpc
 from morningai.api.tasks.v1 import tasks_pb2_grpc
-from morningai.api.tenants.v1 import audit_pb2_grpc, keys_pb2_grpc, tenants_pb2_grpc
+from morningai.api.tenants.v1 import audit_pb2_grpc, keys_pb2_grpc, members_pb2_grpc, tenants_pb2_grpc
 from morningai.rpc.status import field_violations
 from tests.conftest import OPERATOR_KEY, PASSWORD
+from tests.identity_provider import AUDIENCE, ISSUER, IdentityProvider, running_identity_provider
 
 if TYPE_CHECKING:
     from tests.conftest import TestDatabase
@@ -69,6 +71,10 @@ class Client:
         return keys_pb2_grpc.ApiKeyServiceStub(self.channel)
 
     @property
+    def members(self) -> members_pb2_grpc.MemberServiceStub:
+        return members_pb2_grpc.MemberServiceStub(self.channel)
+
+    @property
     def audit(self) -> audit_pb2_grpc.AuditServiceStub:
         return audit_pb2_grpc.AuditServiceStub(self.channel)
 
@@ -86,6 +92,7 @@ class Platform:
     database: TestDatabase
     address: str
     answers: FakeAnswers
+    identities: IdentityProvider
     operator_key: str = OPERATOR_KEY
 
 
@@ -145,18 +152,22 @@ def running_platform(database: TestDatabase, nats_url: str, folder: Path) -> Ite
         fake.add_insecure_port(f"unix:{folder}/faqgen.sock")
         fake.start()
         stack.callback(lambda: fake.stop(None).wait())
+        identities = stack.enter_context(running_identity_provider())
         processes = {
-            service: stack.enter_context(_process(service, database, nats_url, folder)) for service in PROCESSES
+            service: stack.enter_context(_process(service, database, nats_url, folder, identities.jwks_uri))
+            for service in PROCESSES
         }
         for service, process in processes.items():
             _wait_until_healthy(process, f"unix:{folder}/{service}.sock", folder / f"{service}.log")
-        yield Platform(database, f"unix:{folder}/gateway.sock", answers)
+        yield Platform(database, f"unix:{folder}/gateway.sock", answers, identities)
         for process in processes.values():
             process.terminate()
 
 
 @contextmanager
-def _process(service: str, database: TestDatabase, nats_url: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _process(
+    service: str, database: TestDatabase, nats_url: str, folder: Path, jwks_uri: str
+) -> Iterator[subprocess.Popen[bytes]]:
     addresses = ("orchestrator", "docs", "faqgen", "codegen", "tenancy")
     settings = {
         "DATABASE_DSN": database.dsn(f"{service}_app"),
@@ -168,6 +179,8 @@ def _process(service: str, database: TestDatabase, nats_url: str, folder: Path) 
         "WORK_DIR": str(folder / service),
         "KEY_CACHE_SECONDS": str(KEY_CACHE_SECONDS),
         "KEY_USE_SECONDS": "0.2",
+        "IDENTITY_ISSUERS": json.dumps([{"issuer": ISSUER, "audience": AUDIENCE, "jwks_uri": jwks_uri}]),
+        "EGRESS_ALLOWED": "127.0.0.1" if service == "tenancy" else "",
         **{f"{name.upper()}_ADDRESS": f"unix:{folder}/{name}.sock" for name in addresses},
     }
     environment = {**os.environ, **{f"MORNINGAI_{name}": value for name, value in settings.items()}}

@@ -15,6 +15,7 @@ from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tenants.v1 import audit_pb2 as audit
 from morningai.api.tenants.v1 import keys_pb2 as keys
+from morningai.api.tenants.v1 import members_pb2 as members
 from morningai.api.tenants.v1 import tenants_pb2 as tenants
 from morningai.rpc.status import remedy_of
 from tests.integration.gateway.platform import Client, field_of, upload
@@ -296,16 +297,89 @@ KEY_CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("case", [*TASK_CASES, *TENANT_CASES, *SOURCE_CASES, *KEY_CASES], ids=lambda case: case.name)
+def invite(role=members.MEMBER_ROLE_VIEWER, **fields):
+    invitation = members.Invitation(role=role, **fields)
+    return lambda client: client.members.InviteMember(members.InviteMemberRequest(invitation=invitation))
+
+
+def accept(token):
+    return lambda client: client.members.AcceptInvitation(members.AcceptInvitationRequest(token=token))
+
+
+def update_member(name, role=members.MEMBER_ROLE_VIEWER):
+    member = members.Member(name=name, role=role)
+    return lambda client: client.members.UpdateMember(members.UpdateMemberRequest(member=member))
+
+
+def remove_member(name):
+    return lambda client: client.members.RemoveMember(members.RemoveMemberRequest(name=name))
+
+
+def list_members(**fields):
+    return lambda client: client.members.ListMembers(members.ListMembersRequest(**fields))
+
+
+ROLE = "Use owner, admin, member or viewer."
+EMAIL = "Use name@host, or leave it empty."
+SOONER = "Use an earlier time."
+INVITATION = "Ask for a new one, to your own address."
+NO_MEMBER = "`member list` shows the members of your tenant."
+UNKNOWN_MEMBER = f"members/{uuid4()}"
+MEMBER_CASES = [
+    Case("an invitation to no role", invite(0), INVALID, "invitation.role", ROLE),
+    Case("an invitation to an unknown role", invite(99), INVALID, "invitation.role", ROLE),
+    Case("an invitation of nothing", lambda c: c.members.InviteMember(members.InviteMemberRequest()), INVALID,
+         "invitation.role", ROLE),
+    Case("an invitation to no address", invite(email="ada"), INVALID, "invitation.email", EMAIL),
+    Case("an invitation to two addresses", invite(email="a@b, c@d"), INVALID, "invitation.email", EMAIL),
+    Case("an invitation to an address with a NUL", invite(email="a\x00@b"), INVALID, "invitation.email", EMAIL),
+    Case("an invitation to a long address", invite(email="a@" + "b" * 300), INVALID, "invitation.email", EMAIL),
+    Case("an invitation that has expired", invite(expire_time=Timestamp(seconds=1)), INVALID, "invitation.expire_time",
+         SOONER),
+    Case("an invitation for years", invite(expire_time=Timestamp(seconds=4 * 10**9)), INVALID, "invitation.expire_time",
+         SOONER),
+    Case("an invitation to no time", invite(expire_time=NO_TIME), INVALID, "invitation.expire_time", "Use a time"),
+    Case("an invitation by an operator", invite(), DENIED, "", "Use a key that has it.", "operator"),
+    Case("an invitation that a key accepts", accept("mi_0123456789abcdef.x"), DENIED, "", "Use a key that has it."),
+    Case("an unknown invitation", accept("mi_0123456789abcdef.x"), NOT_FOUND, "invitation", INVITATION, "identity"),
+    Case("no invitation", accept(""), NOT_FOUND, "invitation", INVITATION, "identity"),
+    Case("an invitation with a NUL", accept("mi_\x00.x"), NOT_FOUND, "invitation", INVITATION, "identity"),
+    Case("a long invitation", accept("mi_" + "x" * 10_000), NOT_FOUND, "invitation", INVITATION, "identity"),
+    Case("an unknown member's role", update_member(UNKNOWN_MEMBER), NOT_FOUND, "member", NO_MEMBER),
+    Case("a member's name that is none", update_member("members/' OR true --"), NOT_FOUND, "member", NO_MEMBER),
+    Case("no member", update_member(""), NOT_FOUND, "member", NO_MEMBER),
+    Case("no role for a member", update_member(UNKNOWN_MEMBER, 0), INVALID, "member.role", ROLE),
+    Case("an unknown role for a member", update_member(UNKNOWN_MEMBER, -1), INVALID, "member.role", ROLE),
+    Case("an unknown member to remove", remove_member(UNKNOWN_MEMBER), NOT_FOUND, "member", NO_MEMBER),
+    Case("a name to remove that is none", remove_member("members/\x00"), NOT_FOUND, "member", NO_MEMBER),
+    Case("a negative page of members", list_members(page_size=-1), INVALID, "page_size", PAGE_SIZE),
+    Case("a page token of nonsense for members", list_members(page_token="x"), INVALID, "page_token", PAGE),
+    Case("a page token of another list", list_members(page_token="MjAyNi0wMS0wMVQwMDowMDowMCswMDowMHxta18x"), INVALID,
+         "page_token", PAGE),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "case", [*TASK_CASES, *TENANT_CASES, *SOURCE_CASES, *KEY_CASES, *MEMBER_CASES], ids=lambda case: case.name
+)
 async def test_bad_input_is_refused_and_leaves_no_row(connect, client, acme, platform, case):
-    keys = {"tenant": acme.api_key, "operator": platform.operator_key, "stranger": "mk_x.y", "nobody": ""}
-    caller = await connect(keys[case.caller])
+    caller = await connect(*credentials(platform, acme)[case.caller])
     before = rows(platform, acme)
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await case.call(caller)
     assert (refused.value.code(), field_of(refused.value)) == (case.code, case.field)
     assert case.remedy in remedy_of(refused.value)
     assert rows(platform, acme) == before
+
+
+def credentials(platform, tenant):
+    return {
+        "tenant": (tenant.api_key,),
+        "operator": (platform.operator_key,),
+        "identity": (platform.identities.token("nobody"), ("morningai-tenant", "-")),
+        "stranger": ("mk_x.y",),
+        "nobody": ("",),
+    }
 
 
 def rows(platform, tenant):

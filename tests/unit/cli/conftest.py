@@ -35,8 +35,8 @@ Cli = Callable[..., Said]
 
 @pytest.fixture(autouse=True)
 def _own_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MORNINGAI_ADDRESS", "MORNINGAI_API_KEY", "MORNINGAI_OPERATOR_KEY", "MORNINGAI_DATA_DIR"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("ADDRESS", "API_KEY", "OPERATOR_KEY", "DATA_DIR", "TENANT"):
+        monkeypatch.delenv(f"MORNINGAI_{name}", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))

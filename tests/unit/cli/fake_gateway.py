@@ -20,7 +20,16 @@ from morningai.api.documents.v1 import documents_pb2, documents_pb2_grpc
 from morningai.api.faqs.v1 import faqs_pb2, faqs_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2, sources_pb2_grpc
 from morningai.api.tasks.v1 import tasks_pb2, tasks_pb2_grpc
-from morningai.api.tenants.v1 import audit_pb2, audit_pb2_grpc, keys_pb2, keys_pb2_grpc, tenants_pb2, tenants_pb2_grpc
+from morningai.api.tenants.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
+    keys_pb2,
+    keys_pb2_grpc,
+    members_pb2,
+    members_pb2_grpc,
+    tenants_pb2,
+    tenants_pb2_grpc,
+)
 from morningai.errors import MorningAIError, NotFound, Unauthenticated, Unavailable
 from morningai.rpc.call import Context
 from morningai.rpc.status import abort
@@ -98,6 +107,12 @@ def api_key(display_name: str, *, revoked: bool = False) -> keys_pb2.ApiKey:
     )
 
 
+def member(role: members_pb2.MemberRole.ValueType) -> members_pb2.Member:
+    return members_pb2.Member(
+        name="members/1", subject="s-1", email="ada@example.org", display_name="Ada", role=role, create_time=at(0)
+    )
+
+
 def audit_entry(number: int) -> audit_pb2.AuditEntry:
     return audit_pb2.AuditEntry(
         name=f"auditEntries/{number}",
@@ -144,6 +159,7 @@ class Script:
     entries_exported: int = 3
     """Entries of the audit log after which an export breaks; there are three."""
     calls: list[tuple[str, Message]] = field(default_factory=list)
+    tenants_named: list[str] = field(default_factory=list)
 
     def requests(self, method: str) -> list[Message]:
         return [request for name, request in self.calls if name == method]
@@ -193,6 +209,7 @@ class Servicer(
     changes_pb2_grpc.ChangeServiceServicer,
     tenants_pb2_grpc.TenantServiceServicer,
     keys_pb2_grpc.ApiKeyServiceServicer,
+    members_pb2_grpc.MemberServiceServicer,
     audit_pb2_grpc.AuditServiceServicer,
 ):
     def __init__(self, script: Script) -> None:
@@ -200,6 +217,7 @@ class Servicer(
 
     async def _begin(self, method: str, request: Message, context: Context, key: str = KEY) -> None:
         self.script.calls.append((method, request))
+        self.script.tenants_named.append(str(dict(context.invocation_metadata() or ()).get("morningai-tenant", "")))
         header = dict(context.invocation_metadata() or ()).get("authorization")
         if header != f"Bearer {key}":
             await abort(context, Unauthenticated("The API key is not valid.", remedy="Send one."))
@@ -347,6 +365,36 @@ class Servicer(
         await self._begin("RevokeApiKey", request, context)
         return api_key("CI", revoked=True)
 
+    async def ListMembers(
+        self, request: members_pb2.ListMembersRequest, context: Context
+    ) -> members_pb2.ListMembersResponse:
+        await self._begin("ListMembers", request, context)
+        return members_pb2.ListMembersResponse(members=[member(members_pb2.MEMBER_ROLE_OWNER)])
+
+    async def InviteMember(
+        self, request: members_pb2.InviteMemberRequest, context: Context
+    ) -> members_pb2.InviteMemberResponse:
+        await self._begin("InviteMember", request, context)
+        return members_pb2.InviteMemberResponse(invitation=request.invitation, token="mi_1.secret")
+
+    async def AcceptInvitation(
+        self, request: members_pb2.AcceptInvitationRequest, context: Context
+    ) -> members_pb2.AcceptInvitationResponse:
+        await self._begin("AcceptInvitation", request, context)
+        return members_pb2.AcceptInvitationResponse(
+            tenant_slug="acme", member="members/1", role=members_pb2.MEMBER_ROLE_MEMBER
+        )
+
+    async def UpdateMember(self, request: members_pb2.UpdateMemberRequest, context: Context) -> members_pb2.Member:
+        await self._begin("UpdateMember", request, context)
+        return member(request.member.role)
+
+    async def RemoveMember(
+        self, request: members_pb2.RemoveMemberRequest, context: Context
+    ) -> members_pb2.RemoveMemberResponse:
+        await self._begin("RemoveMember", request, context)
+        return members_pb2.RemoveMemberResponse()
+
     async def ListAuditEntries(
         self, request: audit_pb2.ListAuditEntriesRequest, context: Context
     ) -> audit_pb2.ListAuditEntriesResponse:
@@ -372,6 +420,7 @@ SERVICES = (
     changes_pb2_grpc.add_ChangeServiceServicer_to_server,
     tenants_pb2_grpc.add_TenantServiceServicer_to_server,
     keys_pb2_grpc.add_ApiKeyServiceServicer_to_server,
+    members_pb2_grpc.add_MemberServiceServicer_to_server,
     audit_pb2_grpc.add_AuditServiceServicer_to_server,
 )
 
