@@ -25,7 +25,8 @@ SCHEME = "bearer "
 KEY_PREFIXES = ("mk_", "op_")
 TENANT_KEY = "morningai-tenant"
 LARGEST_CACHE = 10_000
-LONGEST_CREDENTIAL = 8192
+# Below what gRPC takes as metadata, so that the refusal is ours and says what to do.
+LONGEST_CREDENTIAL = 6144
 EXCHANGE_SECONDS = 10.0
 REMEDY = "Send the metadata 'authorization: Bearer <key>' with a key of your tenant."
 

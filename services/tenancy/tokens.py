@@ -18,7 +18,7 @@ from services.tenancy.settings import Issuer
 
 log = structlog.get_logger()
 
-LONGEST_TOKEN = 8192
+LONGEST_TOKEN = 6144
 LONGEST_CLAIM = 255
 END_OF_TIME = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
 REQUIRED = ["iss", "aud", "sub", "exp", "iat"]
@@ -54,7 +54,7 @@ class TokenVerifier:
 
     async def _key(self, issuer: Issuer, header: dict[str, object]) -> jwt.PyJWK:
         algorithm, key_id = header.get("alg"), header.get("kid")
-        if algorithm not in issuer.algorithms or "crit" in header:
+        if algorithm not in issuer.algorithms:
             raise jwt.InvalidAlgorithmError("not allowed")
         if not isinstance(key_id, str) or len(key_id) > LONGEST_CLAIM:
             raise jwt.InvalidKeyError("no id")
