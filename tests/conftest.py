@@ -34,6 +34,7 @@ from morningai.embedded.nats import EmbeddedNats
 from morningai.embedded.postgres import EmbeddedPostgres
 from morningai.service import RelayHolder
 from morningai.settings import ServiceSettings
+from services.tenancy.domain.principals import ALL_SCOPES
 
 PASSWORD = "test-only"
 TEMPLATE = "morningai_template"
@@ -122,10 +123,7 @@ class TestDatabase:
             grant = _one(connection, "SELECT tenancy.authenticate(%s)", OPERATOR_KEY)
             connection.execute("SELECT kernel.open_session(%s)", (grant,))
             key_id = f"mk_{uuid4().hex[:16]}"
-            scopes = [
-                *("tasks.read", "tasks.write", "sources.read", "sources.write", "documents.read"),
-                *("answers.read", "faqs.read", "changes.read", "tenants.read"),
-            ]
+            scopes = sorted(ALL_SCOPES)
             tenant_id = _one(
                 connection, "SELECT tenancy.create_tenant(%s, %s, %s, %s, %s)", slug, slug, key_id, "secret", scopes
             )

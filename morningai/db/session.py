@@ -16,11 +16,14 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from morningai.errors import TaskEnded, Unauthenticated
+from morningai.telemetry import current_trace_id
 
 Connection: TypeAlias = psycopg.AsyncConnection[DictRow]
 Parameters: TypeAlias = dict[str, object]
 
-OPEN_SESSION: LiteralString = "SELECT kernel.open_session(%s)"
+OPEN_SESSION: LiteralString = """
+SELECT kernel.open_session(%(proof)s), set_config('morningai.trace_id', %(trace_id)s, true)
+"""
 GRANT_KIND = "g"
 
 
@@ -103,7 +106,7 @@ class Database:
 
 async def _open(connection: Connection, proof: str) -> Session:
     try:
-        await connection.execute(OPEN_SESSION, (proof,))
+        await connection.execute(OPEN_SESSION, {"proof": proof, "trace_id": current_trace_id()})
     except (psycopg.errors.InsufficientPrivilege, psycopg.DataError, UnicodeEncodeError) as error:
         raise Unauthenticated("The proof is missing, forged or expired.") from error
     except psycopg.errors.ObjectNotInPrerequisiteState as error:

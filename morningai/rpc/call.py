@@ -26,7 +26,10 @@ PROOF_KEY = "morningai-proof"
 
 @dataclass(frozen=True)
 class MethodRule:
-    """A method's options; `full_name` is e.g. /morningai.api.tasks.v1.TaskService/GetTask."""
+    """A method's options; `full_name` is e.g. /morningai.api.tasks.v1.TaskService/GetTask.
+
+    A method without a scope is internal and needs no proof.
+    """
 
     full_name: str
     request: type[Message]
@@ -44,7 +47,7 @@ CURRENT_CALL: ContextVar[Call] = ContextVar("current_call")
 
 
 class UndeclaredScope(Exception):
-    """A method without a required scope; the server that holds it does not start."""
+    """A method without a required scope, or a public one without a proof; the server that holds it does not start."""
 
 
 def rules_of(service: str) -> dict[str, MethodRule]:
@@ -55,11 +58,13 @@ def rules_of(service: str) -> dict[str, MethodRule]:
 
 def _rule(service: str, method: MethodDescriptor) -> MethodRule:
     declared = method.GetOptions().Extensions
-    scope = str(declared[options.required_scope])
-    if not scope:
+    scope, internal = str(declared[options.required_scope]), bool(declared[options.internal])
+    if declared[options.unproven] and (scope or not internal):
+        raise UndeclaredScope(f"{service}/{method.name} is unproven, but not internal, or declares a required_scope")
+    if not scope and not declared[options.unproven]:
         raise UndeclaredScope(f"{service}/{method.name} declares no required_scope")
     request = GetMessageClass(method.input_type)
-    return MethodRule(f"/{service}/{method.name}", request, scope, bool(declared[options.internal]))
+    return MethodRule(f"/{service}/{method.name}", request, scope, internal)
 
 
 @asynccontextmanager

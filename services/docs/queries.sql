@@ -157,3 +157,6 @@ FROM documents AS d JOIN document_versions AS v ON v.document_id = d.document_id
 WHERE %(before)s::uuid IS NULL OR d.document_id < %(before)s
 ORDER BY d.document_id DESC
 LIMIT %(limit)s
+
+-- name: principal_may
+SELECT tenancy.principal_may(%(scope)s) AS may

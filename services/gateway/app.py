@@ -10,7 +10,7 @@ from morningai.api.documents.v1 import documents_pb2
 from morningai.api.faqs.v1 import faqs_pb2
 from morningai.api.sources.v1 import sources_pb2
 from morningai.api.tasks.v1 import tasks_pb2_grpc
-from morningai.api.tenants.v1 import tenants_pb2
+from morningai.api.tenants.v1 import audit_pb2, keys_pb2, members_pb2, tenants_pb2
 from morningai.rpc.channel import make_channel
 from morningai.rpc.server import RpcServer
 from morningai.service import Service, make_database
@@ -19,6 +19,7 @@ from services.gateway.feed import Feed
 from services.gateway.forwarder import Forwarder
 from services.gateway.grpc_api import TaskServicer
 from services.gateway.handlers import make_handlers
+from services.gateway.key_uses import KeyUses
 from services.gateway.settings import Settings
 
 NAME = "gateway"
@@ -31,9 +32,15 @@ ROUTES = {
     "morningai.api.faqs.v1.FaqService": "faqgen",
     "morningai.api.changes.v1.ChangeService": "codegen",
     "morningai.api.tenants.v1.TenantService": "tenancy",
+    "morningai.api.tenants.v1.ApiKeyService": "tenancy",
+    "morningai.api.tenants.v1.MemberService": "tenancy",
+    "morningai.api.tenants.v1.AuditService": "tenancy",
 }
 # A service is found by its name once the module with its descriptor is loaded.
-DESCRIPTORS = (answers_pb2, changes_pb2, documents_pb2, faqs_pb2, sources_pb2, tenants_pb2)
+DESCRIPTORS = (
+    *(answers_pb2, changes_pb2, documents_pb2, faqs_pb2, sources_pb2),
+    *(audit_pb2, keys_pb2, members_pb2, tenants_pb2),
+)
 
 
 def make_service(settings: Settings) -> Service:
@@ -44,7 +51,8 @@ def make_service(settings: Settings) -> Service:
     }
     routes = {service: channels[name] for service, name in ROUTES.items()}
     feed = Feed()
-    authenticator = Authenticator(database, cache_seconds=settings.key_cache_seconds)
+    key_uses = KeyUses(database, write_seconds=settings.key_use_seconds)
+    authenticator = Authenticator(database, key_uses, channels["tenancy"], cache_seconds=settings.key_cache_seconds)
     rpc = RpcServer(settings.grpc_address, ["morningai.api.tasks.v1.TaskService", *routes], prove=authenticator.prove)
     servicer = TaskServicer(
         database,
@@ -64,5 +72,6 @@ def make_service(settings: Settings) -> Service:
         relay_holder,
         handlers=make_handlers(feed),
         rpc=rpc,
-        closing=[partial(channel.close, None) for channel in channels.values()],
+        background=[key_uses.run],
+        closing=[key_uses.write, *(partial(channel.close, None) for channel in channels.values())],
     )

@@ -27,6 +27,11 @@ async def authenticate(database: Database, key: str) -> str | None:
     return row["grant"] if row else None
 
 
+async def note_key_uses(database: Database, uses: Mapping[str, datetime]) -> None:
+    async with database.connection() as connection:
+        await connection.execute(QUERIES["note_key_uses"], {"key_ids": list(uses), "times": list(uses.values())})
+
+
 async def insert_task(session: Session, new: NewTask, *, task_id: UUID, trace_id: str) -> Task | None:
     """None when the request was accepted before."""
     row = await session.row(

@@ -23,6 +23,7 @@ Row = dict[str, object]
 OVERRIDES: dict[str, Row] = {
     "docs.sources": {"kind": "remote", "remote_uri": "https://example.org/repository"},
     "docs.document_versions": {"content": "text", "content_hash": hashlib.sha256(b"text").hexdigest()},
+    "tenancy.audit_log": {"action": "keys.create"},
 }
 VALUES: dict[str, object] = {
     "boolean": False,

@@ -6,6 +6,7 @@ Gateway, tenancy, orchestrator and docs are processes, faqgen answers through a 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -28,9 +29,10 @@ from morningai.api.documents.v1 import documents_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2, sources_pb2_grpc
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tasks.v1 import tasks_pb2_grpc
-from morningai.api.tenants.v1 import tenants_pb2_grpc
+from morningai.api.tenants.v1 import audit_pb2_grpc, keys_pb2_grpc, members_pb2_grpc, tenants_pb2_grpc
 from morningai.rpc.status import field_violations
 from tests.conftest import OPERATOR_KEY, PASSWORD
+from tests.identity_provider import AUDIENCE, ISSUER, IdentityProvider, running_identity_provider
 
 if TYPE_CHECKING:
     from tests.conftest import TestDatabase
@@ -73,6 +75,18 @@ class Client:
         return tenants_pb2_grpc.TenantServiceStub(self.channel)
 
     @property
+    def keys(self) -> keys_pb2_grpc.ApiKeyServiceStub:
+        return keys_pb2_grpc.ApiKeyServiceStub(self.channel)
+
+    @property
+    def members(self) -> members_pb2_grpc.MemberServiceStub:
+        return members_pb2_grpc.MemberServiceStub(self.channel)
+
+    @property
+    def audit(self) -> audit_pb2_grpc.AuditServiceStub:
+        return audit_pb2_grpc.AuditServiceStub(self.channel)
+
+    @property
     def sources(self) -> sources_pb2_grpc.SourceServiceStub:
         return sources_pb2_grpc.SourceServiceStub(self.channel)
 
@@ -90,6 +104,7 @@ class Platform:
     database: TestDatabase
     address: str
     answers: FakeAnswers
+    identities: IdentityProvider
     operator_key: str = OPERATOR_KEY
 
 
@@ -153,12 +168,14 @@ def running_platform(
     with ExitStack() as stack:
         if "faqgen" not in services:
             stack.enter_context(_serving(answers, f"unix:{folder}/faqgen.sock"))
+        identities = stack.enter_context(running_identity_provider())
         processes = {
-            service: stack.enter_context(_process(service, database, nats_url, folder)) for service in services
+            service: stack.enter_context(_process(service, database, nats_url, folder, identities.jwks_uri))
+            for service in services
         }
         for service, process in processes.items():
             _wait_until_healthy(process, f"unix:{folder}/{service}.sock", folder / f"{service}.log")
-        yield Platform(database, f"unix:{folder}/gateway.sock", answers)
+        yield Platform(database, f"unix:{folder}/gateway.sock", answers, identities)
         for process in processes.values():
             process.terminate()
 
@@ -174,7 +191,9 @@ def _serving(answers: FakeAnswers, address: str) -> Iterator[None]:
 
 
 @contextmanager
-def _process(service: str, database: TestDatabase, nats_url: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _process(
+    service: str, database: TestDatabase, nats_url: str, folder: Path, jwks_uri: str
+) -> Iterator[subprocess.Popen[bytes]]:
     addresses = ("orchestrator", "docs", "faqgen", "codegen", "tenancy")
     settings = {
         "DATABASE_DSN": database.dsn(f"{service}_app"),
@@ -185,6 +204,9 @@ def _process(service: str, database: TestDatabase, nats_url: str, folder: Path) 
         "GRPC_ADDRESS": f"unix:{folder}/{service}.sock",
         "WORK_DIR": str(folder / service),
         "KEY_CACHE_SECONDS": str(KEY_CACHE_SECONDS),
+        "KEY_USE_SECONDS": "0.2",
+        "IDENTITY_ISSUERS": json.dumps([{"issuer": ISSUER, "audience": AUDIENCE, "jwks_uri": jwks_uri}]),
+        "EGRESS_ALLOWED": "127.0.0.1" if service == "tenancy" else "",
         **{f"{name.upper()}_ADDRESS": f"unix:{folder}/{name}.sock" for name in addresses},
     }
     environment = {**os.environ, **{f"MORNINGAI_{name}": value for name, value in settings.items()}}

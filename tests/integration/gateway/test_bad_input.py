@@ -8,10 +8,15 @@ from uuid import UUID, uuid4
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from morningai.api.documents.v1 import documents_pb2 as documents
 from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.tasks.v1 import tasks_pb2 as api
+from morningai.api.tenants.v1 import audit_pb2 as audit
+from morningai.api.tenants.v1 import keys_pb2 as keys
+from morningai.api.tenants.v1 import members_pb2 as members
 from morningai.api.tenants.v1 import tenants_pb2 as tenants
 from morningai.rpc.pages import write_token
 from morningai.rpc.status import remedy_of
@@ -82,6 +87,14 @@ def watch_task(**fields):
 def create_tenant(slug="new-tenant", display_name=""):
     tenant = tenants.Tenant(slug=slug, display_name=display_name)
     return lambda client: client.tenants.CreateTenant(tenants.CreateTenantRequest(tenant=tenant))
+
+
+def on_tenant(method, name):
+    return lambda client: getattr(client.tenants, method)(getattr(tenants, f"{method}Request")(name=name))
+
+
+def list_tenants(**fields):
+    return lambda client: client.tenants.ListTenants(tenants.ListTenantsRequest(**fields))
 
 
 def create_source(remote_uri, source_id="other"):
@@ -246,9 +259,22 @@ TENANT_CASES = [
         "tenant",
         "Ask for 'tenants/-', your own.",
     ),
+    Case("a tenant that lists tenants", lambda c: c.tenants.ListTenants(tenants.ListTenantsRequest()), DENIED, "", ""),
+    Case("a tenant that suspends one", on_tenant("SuspendTenant", f"tenants/{uuid4()}"), DENIED, "", ""),
+    Case("a tenant that resumes one", on_tenant("ResumeTenant", f"tenants/{uuid4()}"), DENIED, "", ""),
+    Case("an unknown tenant to suspend", on_tenant("SuspendTenant", f"tenants/{uuid4()}"), NOT_FOUND, "tenant",
+         "`tenant list`", "operator"),
+    Case("an unknown tenant to resume", on_tenant("ResumeTenant", f"tenants/{uuid4()}"), NOT_FOUND, "tenant",
+         "`tenant list`", "operator"),
+    Case("a slug to suspend", on_tenant("SuspendTenant", "acme"), NOT_FOUND, "tenant", "`tenant list`", "operator"),
+    Case("the tenant of operators", on_tenant("SuspendTenant", f"tenants/{UUID(int=0)}"), NOT_FOUND, "tenant",
+         "`tenant list`", "operator"),
+    Case("a negative page of tenants", list_tenants(page_size=-1), INVALID, "page_size", "Use 1 to 200", "operator"),
+    Case("a page token of nonsense for tenants", list_tenants(page_token="x y"), INVALID, "page_token", PAGE,
+         "operator"),
     Case("an unknown key", create_task(), UNAUTHENTICATED, "", KEY, "stranger"),
     Case("no key", create_task(), UNAUTHENTICATED, "", KEY, "nobody"),
-]
+]  # fmt: skip
 GIT = "Send `git bundle create - HEAD` in pieces."
 URI = "Use https://host/path or ssh://user@host/path."
 SOURCE_ID = "Use 3 to 40 lower-case letters, digits and '-'."
@@ -298,16 +324,164 @@ SOURCE_CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", [*TASK_CASES, *TENANT_CASES, *SOURCE_CASES], ids=lambda case: case.name)
+def create_key(display_name="CI", scopes=("tasks.read",), **fields):
+    key = keys.ApiKey(display_name=display_name, scopes=scopes, **fields)
+    return lambda client: client.keys.CreateApiKey(keys.CreateApiKeyRequest(api_key=key))
+
+
+def list_keys(**fields):
+    return lambda client: client.keys.ListApiKeys(keys.ListApiKeysRequest(**fields))
+
+
+def on_key(method, name, **fields):
+    request = getattr(keys, f"{method}Request")(name=name, **fields)
+    return lambda client: getattr(client.keys, method)(request)
+
+
+def list_entries(**fields):
+    return lambda client: client.audit.ListAuditEntries(audit.ListAuditEntriesRequest(**fields))
+
+
+def export_entries(**wanted):
+    async def call(client):
+        request = audit.ExportAuditEntriesRequest(filter=audit.AuditFilter(**wanted))
+        return [entry async for entry in client.audit.ExportAuditEntries(request)]
+
+    return call
+
+
+SCOPES = "Use some of answers.read, audit.read,"
+OVERLAP = "Use 0 seconds to 7 days."
+NO_KEY = "`key list` shows the keys of your tenant."
+PAGE_SIZE = "Use 1 to 200, or 0 for 50."
+UNKNOWN_KEY = "apiKeys/mk_0123456789abcdef"
+NO_TIME = Timestamp(seconds=10**18)
+ENTRY = "Copy it from an entry of `audit list`."
+KEY_CASES = [
+    Case("a key without a name", create_key(" "), INVALID, "api_key.display_name", "Say what the key is for."),
+    Case("a key with a long name", create_key("x" * 101), INVALID, "api_key.display_name", "Use at most 100."),
+    Case("a key with a NUL in its name", create_key("a\x00b"), INVALID, "api_key.display_name", "Remove it."),
+    Case("a key without scopes", create_key(scopes=()), INVALID, "api_key.scopes", SCOPES),
+    Case("a key with an unknown scope", create_key(scopes=["tasks.*"]), INVALID, "api_key.scopes", SCOPES),
+    Case("a key of an operator", create_key(scopes=["operator"]), INVALID, "api_key.scopes", SCOPES),
+    Case("a key of no request", lambda c: c.keys.CreateApiKey(keys.CreateApiKeyRequest()), INVALID,
+         "api_key.display_name", "Say what the key is for."),
+    Case("a key that has expired", create_key(expire_time=Timestamp(seconds=1)), INVALID, "api_key.expire_time",
+         "Use a later time, or leave it out."),
+    Case("a key that expires at no time", create_key(expire_time=NO_TIME), INVALID, "api_key.expire_time",
+         "Use a time of the years 1 to 9999."),
+    Case("a key of an operator's", create_key(), DENIED, "", "Use a key that has it.", "operator"),
+    Case("an unknown key to see", on_key("GetApiKey", UNKNOWN_KEY), NOT_FOUND, "api key", NO_KEY),
+    Case("an unknown key to rotate", on_key("RotateApiKey", UNKNOWN_KEY), NOT_FOUND, "api key", NO_KEY),
+    Case("an unknown key to revoke", on_key("RevokeApiKey", UNKNOWN_KEY), NOT_FOUND, "api key", NO_KEY),
+    Case("a key name that is none", on_key("RevokeApiKey", "apiKeys/' OR true --"), NOT_FOUND, "api key", NO_KEY),
+    Case("a key name with a NUL", on_key("GetApiKey", "apiKeys/mk_\x00"), NOT_FOUND, "api key", NO_KEY),
+    Case("no key name", on_key("GetApiKey", ""), NOT_FOUND, "api key", NO_KEY),
+    Case("a long overlap", on_key("RotateApiKey", UNKNOWN_KEY, overlap=Duration(seconds=604801)), INVALID, "overlap",
+         OVERLAP),
+    Case("a negative overlap", on_key("RotateApiKey", UNKNOWN_KEY, overlap=Duration(seconds=-1)), INVALID, "overlap",
+         OVERLAP),
+    Case("an overlap without end", on_key("RotateApiKey", UNKNOWN_KEY, overlap=Duration(seconds=10**18)), INVALID,
+         "overlap", ""),
+    Case("a negative page of keys", list_keys(page_size=-1), INVALID, "page_size", PAGE_SIZE),
+    Case("a page token of nonsense for keys", list_keys(page_token="nonsense"), INVALID, "page_token", PAGE),
+    Case("a page token of nothing for keys", list_keys(page_token="fA=="), INVALID, "page_token", PAGE),
+    Case("a long page token for keys", list_keys(page_token="A" * 100_000), INVALID, "page_token", PAGE),
+    Case("a negative page of entries", list_entries(page_size=-1), INVALID, "page_size", PAGE_SIZE),
+    Case("a page token of nonsense for entries", list_entries(page_token="ü"), INVALID, "page_token", PAGE),
+    Case("an action that none is", list_entries(filter=audit.AuditFilter(action="a\x00")), INVALID, "filter.action",
+         ENTRY),
+    Case("a long principal", export_entries(principal="x" * 201), INVALID, "filter.principal", ENTRY),
+    Case("entries since no time", export_entries(start_time=NO_TIME), INVALID, "filter.start_time", "Use a time"),
+    Case("entries of a time that ends before it starts",
+         list_entries(filter=audit.AuditFilter(start_time=Timestamp(seconds=2), end_time=Timestamp(seconds=2))),
+         INVALID, "filter.end_time", "Use a later time, or leave one out."),
+]  # fmt: skip
+
+
+def invite(role=members.MEMBER_ROLE_VIEWER, **fields):
+    invitation = members.Invitation(role=role, **fields)
+    return lambda client: client.members.InviteMember(members.InviteMemberRequest(invitation=invitation))
+
+
+def accept(token):
+    return lambda client: client.members.AcceptInvitation(members.AcceptInvitationRequest(token=token))
+
+
+def update_member(name, role=members.MEMBER_ROLE_VIEWER):
+    member = members.Member(name=name, role=role)
+    return lambda client: client.members.UpdateMember(members.UpdateMemberRequest(member=member))
+
+
+def remove_member(name):
+    return lambda client: client.members.RemoveMember(members.RemoveMemberRequest(name=name))
+
+
+def list_members(**fields):
+    return lambda client: client.members.ListMembers(members.ListMembersRequest(**fields))
+
+
+ROLE = "Use owner, admin, member or viewer."
+EMAIL = "Use name@host, or leave it empty."
+SOONER = "Use an earlier time."
+INVITATION = "Ask for a new one, to your own address."
+NO_MEMBER = "`member list` shows the members of your tenant."
+UNKNOWN_MEMBER = f"members/{uuid4()}"
+MEMBER_CASES = [
+    Case("an invitation to no role", invite(0), INVALID, "invitation.role", ROLE),
+    Case("an invitation to an unknown role", invite(99), INVALID, "invitation.role", ROLE),
+    Case("an invitation of nothing", lambda c: c.members.InviteMember(members.InviteMemberRequest()), INVALID,
+         "invitation.role", ROLE),
+    Case("an invitation to no address", invite(email="ada"), INVALID, "invitation.email", EMAIL),
+    Case("an invitation to two addresses", invite(email="a@b, c@d"), INVALID, "invitation.email", EMAIL),
+    Case("an invitation to an address with a NUL", invite(email="a\x00@b"), INVALID, "invitation.email", EMAIL),
+    Case("an invitation to a long address", invite(email="a@" + "b" * 300), INVALID, "invitation.email", EMAIL),
+    Case("an invitation that has expired", invite(expire_time=Timestamp(seconds=1)), INVALID, "invitation.expire_time",
+         SOONER),
+    Case("an invitation for years", invite(expire_time=Timestamp(seconds=4 * 10**9)), INVALID, "invitation.expire_time",
+         SOONER),
+    Case("an invitation to no time", invite(expire_time=NO_TIME), INVALID, "invitation.expire_time", "Use a time"),
+    Case("an invitation by an operator", invite(), DENIED, "", "Use a key that has it.", "operator"),
+    Case("an invitation that a key accepts", accept("mi_0123456789abcdef.x"), DENIED, "", "Use a key that has it."),
+    Case("an unknown invitation", accept("mi_0123456789abcdef.x"), NOT_FOUND, "invitation", INVITATION, "identity"),
+    Case("no invitation", accept(""), NOT_FOUND, "invitation", INVITATION, "identity"),
+    Case("an invitation with a NUL", accept("mi_\x00.x"), NOT_FOUND, "invitation", INVITATION, "identity"),
+    Case("a long invitation", accept("mi_" + "x" * 10_000), NOT_FOUND, "invitation", INVITATION, "identity"),
+    Case("an unknown member's role", update_member(UNKNOWN_MEMBER), NOT_FOUND, "member", NO_MEMBER),
+    Case("a member's name that is none", update_member("members/' OR true --"), NOT_FOUND, "member", NO_MEMBER),
+    Case("no member", update_member(""), NOT_FOUND, "member", NO_MEMBER),
+    Case("no role for a member", update_member(UNKNOWN_MEMBER, 0), INVALID, "member.role", ROLE),
+    Case("an unknown role for a member", update_member(UNKNOWN_MEMBER, -1), INVALID, "member.role", ROLE),
+    Case("an unknown member to remove", remove_member(UNKNOWN_MEMBER), NOT_FOUND, "member", NO_MEMBER),
+    Case("a name to remove that is none", remove_member("members/\x00"), NOT_FOUND, "member", NO_MEMBER),
+    Case("a negative page of members", list_members(page_size=-1), INVALID, "page_size", PAGE_SIZE),
+    Case("a page token of nonsense for members", list_members(page_token="x"), INVALID, "page_token", PAGE),
+    Case("a page token of another list", list_members(page_token="MjAyNi0wMS0wMVQwMDowMDowMCswMDowMHxta18x"), INVALID,
+         "page_token", PAGE),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "case", [*TASK_CASES, *TENANT_CASES, *SOURCE_CASES, *KEY_CASES, *MEMBER_CASES], ids=lambda case: case.name
+)
 async def test_bad_input_is_refused_and_leaves_no_row(connect, client, acme, platform, case):
-    keys = {"tenant": acme.api_key, "operator": platform.operator_key, "stranger": "mk_x.y", "nobody": ""}
-    caller = await connect(keys[case.caller])
+    caller = await connect(*credentials(platform, acme)[case.caller])
     before = rows(platform, acme)
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await case.call(caller)
     assert (refused.value.code(), field_of(refused.value)) == (case.code, case.field)
     assert case.remedy in remedy_of(refused.value)
     assert rows(platform, acme) == before
+
+
+def credentials(platform, tenant):
+    return {
+        "tenant": (tenant.api_key,),
+        "operator": (platform.operator_key,),
+        "identity": (platform.identities.token("nobody"), ("morningai-tenant", "-")),
+        "stranger": ("mk_x.y",),
+        "nobody": ("",),
+    }
 
 
 def rows(platform, tenant):

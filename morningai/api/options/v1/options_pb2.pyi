@@ -12,7 +12,12 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 REQUIRED_SCOPE_FIELD_NUMBER: _builtins.int
 INTERNAL_FIELD_NUMBER: _builtins.int
+UNPROVEN_FIELD_NUMBER: _builtins.int
 required_scope: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.str]
 """The scope a caller's proof must hold; a method without one does not start."""
 internal: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.bool]
 """True for methods between services: the gateway does not forward them."""
+unproven: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.bool]
+"""True for methods that carry a credential to be exchanged for a proof: they need none and declare no scope. Only
+internal methods may be.
+"""
