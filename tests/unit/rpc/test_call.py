@@ -25,7 +25,8 @@ def test_methods_between_services_are_internal():
 
 def test_a_method_that_needs_no_proof_is_internal_and_declares_no_scope():
     name = identities_pb2.DESCRIPTOR.services_by_name["IdentityService"].full_name
-    assert rules_of(name) == {f"/{name}/ExchangeToken": MethodRule(f"/{name}/ExchangeToken", "", True)}
+    request = identities_pb2.ExchangeTokenRequest
+    assert rules_of(name) == {f"/{name}/ExchangeToken": MethodRule(f"/{name}/ExchangeToken", request, "", True)}
 
 
 @pytest.mark.parametrize(
