@@ -6,6 +6,7 @@ A template database is migrated once; each test gets its clone, and a NATS serve
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -20,6 +21,7 @@ import pytest
 import pytest_asyncio
 import structlog
 from google.protobuf.message import Message
+from nats.js import JetStreamContext
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
@@ -39,7 +41,17 @@ PASSWORD = "test-only"
 TEMPLATE = "morningai_template"
 OPERATOR_KEY = "op_test.operator-secret"
 PASSWORDS = {f"{service}_{kind}": PASSWORD for service in SERVICES for kind in ("app", "relay")}
-AUTHORIZATION = nats_authorization(dict.fromkeys(SERVICES, PASSWORD))
+# Reads what no user of the product may read: for looking at what a test left on the bus.
+SPECTATOR = "spectator"
+
+
+def _with_spectator(config: str) -> str:
+    spectator = json.dumps({"user": SPECTATOR, "password": PASSWORD})
+    assert '"users": [' in config
+    return config.replace('"users": [', f'"users": [{spectator},', 1)
+
+
+AUTHORIZATION = _with_spectator(nats_authorization(dict.fromkeys(SERVICES, PASSWORD)))
 CONTAINERS = os.environ.get("MORNINGAI_TEST_SERVERS") == "containers"
 
 
@@ -185,6 +197,13 @@ async def nats_url(tmp_path: Path) -> AsyncIterator[str]:
         yield url
 
 
+@pytest_asyncio.fixture
+async def spectator(nats_url: str) -> AsyncIterator[JetStreamContext]:
+    client = await nats.connect(nats_url, user=SPECTATOR, password=PASSWORD)
+    yield client.jetstream()
+    await client.close()
+
+
 @dataclass
 class RunningService:
     """The bus side of a service, in the test's process: handlers, relay, database."""
@@ -292,7 +311,7 @@ def _nats_container() -> Iterator[str]:
     from testcontainers.core.container import DockerContainer
     from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
-    config = server_config(dict.fromkeys(SERVICES, PASSWORD), store_folder=Path("/data"))
+    config = _with_spectator(server_config(dict.fromkeys(SERVICES, PASSWORD), store_folder=Path("/data")))
     container = (
         DockerContainer(os.environ.get("NATS_IMAGE", "nats:2.15-alpine"), command="--config /nats.conf")
         .with_copy_into_container(config.encode(), "/nats.conf")

@@ -11,7 +11,7 @@ from morningai.bus.catalogue import CATALOGUE, MessageType, subscriptions_of
 SERVICES = ("gateway", "orchestrator", "docs", "faqgen", "codegen", "tenancy")
 # Makes the streams and consumers of all services, and holds no message of any.
 BUS_OWNER = "tenancy"
-STREAMS = (subjects.EVENTS_STREAM, subjects.COMMANDS_STREAM)
+STREAMS = (subjects.EVENTS_STREAM, subjects.COMMANDS_STREAM, subjects.PUBLIC_STREAM)
 
 
 def inbox_prefix(service: str) -> str:
@@ -67,5 +67,7 @@ def server_config(passwords: dict[str, str], *, store_folder: Path) -> str:
 
 def _targets(message: MessageType) -> list[str]:
     if message.kind == "event":
-        return [subjects.event_subject(subjects.ANY_TENANT, message.context, message.event)]
+        event = subjects.event_subject(subjects.ANY_TENANT, message.context, message.event)
+        copy = subjects.public_subject(subjects.ANY_TENANT, message.context, message.event)
+        return [event, copy] if message.public else [event]
     return [subjects.command_subject(service, lane) for service, lane in message.consumers.items()]

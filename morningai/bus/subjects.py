@@ -6,13 +6,20 @@ from uuid import UUID
 
 EVENTS_STREAM = "EVENTS"
 COMMANDS_STREAM = "COMMANDS"
+PUBLIC_STREAM = "PUBLIC"
 EVENTS_PREFIX = "morningai.event"
 COMMANDS_PREFIX = "morningai.command"
+PUBLIC_PREFIX = "morningai.public"
 ANY_TENANT = "*"
 
 
 def event_subject(tenant: UUID | str, context: str, event: str) -> str:
     return f"{EVENTS_PREFIX}.{tenant}.{context}.{event}"
+
+
+def public_subject(tenant: UUID | str, context: str, event: str) -> str:
+    """Where the copy of an event goes that subscribers may see."""
+    return f"{PUBLIC_PREFIX}.{tenant}.{context}.{event}"
 
 
 def command_subject(service: str, lane: str) -> str:

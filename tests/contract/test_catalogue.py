@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from morningai.api.events.v1 import events_pb2
-from morningai.bus import subjects
+from morningai.bus import subjects, topology
 from morningai.bus.catalogue import CATALOGUE, subscriptions_of
 from morningai.bus.dataflow import render
 from morningai.bus.handling import Short
-from morningai.bus.permissions import BUS_OWNER, SERVICES, inbox_prefix
+from morningai.bus.permissions import BUS_OWNER, SERVICES, STREAMS, inbox_prefix
 
 ROOT = Path(__file__).parents[2]
 TENANT = "01a208ac-4527-7f06-8bfe-76352126d539"
@@ -51,7 +51,7 @@ async def test_the_running_consumers_are_those_of_the_catalogue(start_service, t
             filters = info.config.filter_subjects or [info.config.filter_subject]
             found[(info.stream_name, info.name)] = set(filters)
     assert found == {(s.stream, s.durable): set(s.filter_subjects) for s in SUBSCRIPTIONS}
-    for stream in (subjects.EVENTS_STREAM, subjects.COMMANDS_STREAM):
+    for stream in STREAMS:
         info = await running[SERVICES.index(BUS_OWNER)].bus.jetstream.stream_info(stream)
         assert info.state.consumer_count == len([s for s in SUBSCRIPTIONS if s.stream == stream])
 
@@ -67,12 +67,21 @@ def subject_of(message, consumer):
     return subjects.command_subject(consumer, message.consumers[consumer])
 
 
-ALL_SUBJECTS = sorted({subject_of(message, consumer) for message in CATALOGUE for consumer in message.consumers})
+def copy_of(message):
+    return subjects.public_subject(TENANT, message.context, message.event)
+
+
+ALL_SUBJECTS = sorted(
+    {subject_of(message, consumer) for message in CATALOGUE for consumer in message.consumers}
+    | {copy_of(message) for message in CATALOGUE if message.kind == "event"}
+)
 
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_a_service_publishes_its_own_messages_and_no_other(visit, service):
-    own = {subject_of(m, consumer) for m in CATALOGUE for consumer in m.consumers if service in m.producers}
+    produced = [message for message in CATALOGUE if service in message.producers]
+    own = {subject_of(message, consumer) for message in produced for consumer in message.consumers}
+    own |= {copy_of(message) for message in produced if message.public}
     visitor = await visit(service)
     assert await visitor.refused_to_publish(ALL_SUBJECTS) == set(ALL_SUBJECTS) - own
 
@@ -84,6 +93,8 @@ STRAY_SUBJECTS = [
     f"morningai.event.{TENANT}.task",
     f"morningai.event.{TENANT}.task.started.more",
     f"morningai.event.{TENANT}.task.deleted",
+    "morningai.public",
+    f"morningai.public.{TENANT}.task.deleted",
     "morningai.command.x",
     "x",
     "_INBOX.x",
@@ -98,13 +109,16 @@ async def test_a_service_publishes_on_no_stray_subject_or_inbox(visit, service):
     assert await visitor.refused_to_publish(stray) == set(stray)
 
 
+WIDE = [">", "morningai.>", "_INBOX.>", "*.>", "$JS.>", "$SYS.>"]
+
+
 def foreign_inboxes(service):
     return [f"{inbox_prefix(other)}.>" for other in SERVICES if other != service]
 
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_a_service_subscribes_to_its_own_inbox_and_nothing_else(visit, service):
-    wide = [">", "morningai.>", "morningai.event.>", "morningai.command.>", "_INBOX.>", "*.>", "$JS.>", "$SYS.>"]
+    wide = [*WIDE, *(stream.subjects[0] for stream in topology.STREAMS)]
     messages = [subscription.filter_subjects[0] for subscription in SUBSCRIPTIONS]
     forbidden = [*wide, *messages, *foreign_inboxes(service)]
     visitor = await visit(service)
@@ -128,7 +142,7 @@ CONSUMER_VERBS = ("CREATE", "DURABLE.CREATE", "DELETE", "INFO", "MSG.NEXT", "PAU
 
 def administration(service):
     """What JetStream would do for a user who may ask; none of it is a service's business."""
-    streams = (subjects.EVENTS_STREAM, subjects.COMMANDS_STREAM)
+    streams = STREAMS
     making = () if service == BUS_OWNER else ("STREAM.CREATE", "STREAM.INFO")
     of_stream = [f"$JS.API.{verb}.{stream}" for stream in streams for verb in (*STREAM_VERBS, *making)]
     others = [f"{s.stream}.{s.durable}" for s in SUBSCRIPTIONS if s.service != service]
@@ -168,9 +182,13 @@ def test_an_event_is_named_after_its_subject():
     assert names == [message.short_name for message in events]
 
 
-def test_only_a_task_s_own_events_are_public():
-    assert {message.context for message in CATALOGUE if message.public} == {"task"}
-    assert "TaskRequested" not in {message.short_name for message in CATALOGUE if message.public}
+INTERNAL = {"TaskRequested", "DocumentGenerated", "StepFailed"}
+
+
+def test_every_event_is_public_but_what_only_services_have_a_use_for():
+    events = [message for message in CATALOGUE if message.kind == "event"]
+    assert {message.short_name for message in events if not message.public} == INTERNAL
+    assert not [message for message in CATALOGUE if message.kind == "command" and message.public]
 
 
 def test_the_data_flow_page_is_made_from_the_catalogue():
