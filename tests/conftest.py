@@ -27,8 +27,9 @@ from psycopg.conninfo import make_conninfo
 
 from morningai.bus import broker
 from morningai.bus.broker import Handlers
-from morningai.bus.permissions import BUS_OWNER, inbox_prefix, nats_authorization, server_config
+from morningai.bus.permissions import BUS_OWNER, inbox_prefix
 from morningai.bus.relay import Relay
+from morningai.bus.server_config import BUS_SECRETS, nats_authorization, server_config
 from morningai.bus.topology import ensure_topology
 from morningai.db.migrate import SERVICES, ensure_operator_key, migrate
 from morningai.db.session import Database
@@ -36,8 +37,8 @@ from morningai.embedded.nats import EmbeddedNats
 from morningai.embedded.postgres import EmbeddedPostgres
 from morningai.service import RelayHolder
 from morningai.settings import ServiceSettings
+from tests.door import PASSWORD, connect, door  # noqa: F401  fixtures
 
-PASSWORD = "test-only"
 TEMPLATE = "morningai_template"
 OPERATOR_KEY = "op_test.operator-secret"
 PASSWORDS = {f"{service}_{kind}": PASSWORD for service in SERVICES for kind in ("app", "relay")}
@@ -46,12 +47,17 @@ SPECTATOR = "spectator"
 
 
 def _with_spectator(config: str) -> str:
-    spectator = json.dumps({"user": SPECTATOR, "password": PASSWORD})
-    assert '"users": [' in config
-    return config.replace('"users": [', f'"users": [{spectator},', 1)
+    """In the first account, that of the services, and not asked for a key."""
+    for place, added in (
+        ('"users": [', json.dumps({"user": SPECTATOR, "password": PASSWORD})),
+        ('"auth_users": [', json.dumps(SPECTATOR)),
+    ):
+        assert place in config
+        config = config.replace(place, f"{place}{added}, ", 1)
+    return config
 
 
-AUTHORIZATION = _with_spectator(nats_authorization(dict.fromkeys(SERVICES, PASSWORD)))
+AUTHORIZATION = _with_spectator(nats_authorization(dict.fromkeys(BUS_SECRETS, PASSWORD)))
 CONTAINERS = os.environ.get("MORNINGAI_TEST_SERVERS") == "containers"
 
 
@@ -136,7 +142,7 @@ class TestDatabase:
             key_id = f"mk_{uuid4().hex[:16]}"
             scopes = [
                 *("tasks.read", "tasks.write", "sources.read", "sources.write", "documents.read"),
-                *("answers.read", "faqs.read", "changes.read", "tenants.read"),
+                *("answers.read", "faqs.read", "changes.read", "tenants.read", "subscriptions.read"),
             ]
             tenant_id = _one(
                 connection, "SELECT tenancy.create_tenant(%s, %s, %s, %s, %s)", slug, slug, key_id, "secret", scopes
@@ -311,7 +317,7 @@ def _nats_container() -> Iterator[str]:
     from testcontainers.core.container import DockerContainer
     from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
-    config = _with_spectator(server_config(dict.fromkeys(SERVICES, PASSWORD), store_folder=Path("/data")))
+    config = _with_spectator(server_config(dict.fromkeys(BUS_SECRETS, PASSWORD), store_folder=Path("/data")))
     container = (
         DockerContainer(os.environ.get("NATS_IMAGE", "nats:2.15-alpine"), command="--config /nats.conf")
         .with_copy_into_container(config.encode(), "/nats.conf")

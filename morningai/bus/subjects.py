@@ -10,6 +10,8 @@ PUBLIC_STREAM = "PUBLIC"
 EVENTS_PREFIX = "morningai.event"
 COMMANDS_PREFIX = "morningai.command"
 PUBLIC_PREFIX = "morningai.public"
+REPLAY_PREFIX = "morningai.replay"
+ACKNOWLEDGEMENT_PREFIX = "morningai.acknowledgement"
 ANY_TENANT = "*"
 
 
@@ -25,3 +27,13 @@ def public_subject(tenant: UUID | str, context: str, event: str) -> str:
 def command_subject(service: str, lane: str) -> str:
     """Long work waits in the service's own queue; what must not wait behind it has a lane of its own."""
     return f"{COMMANDS_PREFIX}.{service}" if lane == "work" else f"{COMMANDS_PREFIX}.{service}.{lane}"
+
+
+def replay_durable(tenant: UUID, key_id: str) -> str:
+    """The consumer in PUBLIC that remembers what a key has acknowledged."""
+    return f"sub-{tenant}-{key_id}"
+
+
+def replay_subject(tenant: UUID, key_id: str) -> str:
+    """Where that consumer delivers."""
+    return f"{REPLAY_PREFIX}.{tenant}.{key_id}"

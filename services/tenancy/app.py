@@ -7,6 +7,7 @@ from morningai.rpc.server import RpcServer
 from morningai.service import Service, make_database
 from services.tenancy.grpc_api.tenants import TenantServicer
 from services.tenancy.settings import Settings
+from services.tenancy.subscribers.door import Door
 
 NAME = "tenancy"
 
@@ -15,4 +16,5 @@ def make_service(settings: Settings) -> Service:
     database, relay_holder = make_database(settings)
     rpc = RpcServer(settings.grpc_address, ["morningai.api.tenants.v1.TenantService"])
     tenants_pb2_grpc.add_TenantServiceServicer_to_server(TenantServicer(database), rpc.server)
-    return Service(NAME, settings, database, relay_holder, handlers={}, rpc=rpc)
+    door = Door(settings, database)
+    return Service(NAME, settings, database, relay_holder, handlers={}, rpc=rpc, background=[door.run])

@@ -153,7 +153,8 @@ def administration(service):
     mine = [f"{s.stream}.{s.durable}" for s in SUBSCRIPTIONS if s.service == service]
     own = [f"$JS.API.CONSUMER.{verb}.{name}" for name in mine for verb in ("DELETE", "CREATE", "DURABLE.CREATE")]
     own += [f"$JS.API.CONSUMER.CREATE.{name}.morningai.event.>" for name in mine]
-    acknowledgements = [f"$JS.ACK.{name}.1.2.3.4.5" for name in names]
+    passed_on = f"{subjects.PUBLIC_STREAM}." if service == BUS_OWNER else "none"
+    acknowledgements = [f"$JS.ACK.{name}.1.2.3.4.5" for name in names if not name.startswith(passed_on)]
     return [*of_stream, *of_consumer, *own, *acknowledgements, "$JS.API.STREAM.CREATE.EVIL", "$JS.API.INFO"]
 
 

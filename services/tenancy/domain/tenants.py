@@ -23,6 +23,7 @@ OWNER_SCOPES = (
     "faqs.read",
     "changes.read",
     "tenants.read",
+    "subscriptions.read",
 )
 
 
