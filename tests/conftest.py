@@ -184,13 +184,13 @@ def tenant(database: TestDatabase) -> TestTenant:
 
 
 @asynccontextmanager
-async def running_nats(folder: Path) -> AsyncIterator[str]:
+async def running_nats(folder: Path, authorization: str = AUTHORIZATION) -> AsyncIterator[str]:
     """The URL of a NATS server whose users and permissions are the catalogue's."""
     if CONTAINERS:
         with _nats_container() as url:
             yield url
         return
-    server = EmbeddedNats(folder / "nats", None, AUTHORIZATION)
+    server = EmbeddedNats(folder / "nats", None, authorization)
     await server.start()
     await _until_healthy(server)
     yield server.url

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import nats
 import pytest_asyncio
@@ -15,7 +16,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from morningai.bus import subjects
-from morningai.bus.permissions import BUS_OWNER, inbox_prefix
+from morningai.bus.permissions import BUS_OWNER, Permissions, inbox_prefix, subscriber_permissions
 from morningai.bus.topology import ensure_topology
 from morningai.db.session import Database
 from services.tenancy.settings import Settings
@@ -63,11 +64,13 @@ def door_settings(database: TestDatabase, nats_url: str, folder: Path) -> Settin
 
 
 @asynccontextmanager
-async def open_door(settings: Settings) -> AsyncIterator[asyncio.Task[None]]:
+async def open_door(
+    settings: Settings, permit: Callable[[UUID, str], Permissions] = subscriber_permissions
+) -> AsyncIterator[asyncio.Task[None]]:
     database = Database(settings.database_dsn)
     await database.open()
     await _make_streams(settings)
-    door = Door(settings, database)
+    door = Door(settings, database, permit)
     running = asyncio.create_task(door.run())
     async with asyncio.timeout(10):
         await door.opened.wait()

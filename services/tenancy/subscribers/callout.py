@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from uuid import UUID
 
 import nats.errors
 import psycopg
@@ -12,7 +13,7 @@ import structlog
 from psycopg_pool import PoolTimeout
 
 from morningai.bus.issuer import Issuer, claims_of
-from morningai.bus.permissions import subscriber_permissions
+from morningai.bus.permissions import Permissions, subscriber_permissions
 from morningai.bus.server_config import LARGEST_ACKNOWLEDGEMENT_BYTES, MOST_SUBSCRIPTIONS, SUBSCRIBERS_ACCOUNT
 from morningai.db.session import Database
 from morningai.errors import MorningAIError, Unauthenticated, Unavailable
@@ -46,11 +47,12 @@ class Question:
 
 @dataclass(frozen=True)
 class Callout:
-    """`prepare` makes what a subscriber needs on the bus before it comes in."""
+    """`prepare` makes what a subscriber needs on the bus before it comes in; `permit` says what it may do there."""
 
     database: Database
     issuer: Issuer
     prepare: Callable[[Subscriber], Awaitable[None]]
+    permit: Callable[[UUID, str], Permissions] = subscriber_permissions
 
     async def answer(self, token: str) -> str | None:
         """The response to one question; None when nobody waits for it any more, or it is none."""
@@ -81,7 +83,7 @@ class Callout:
         return subscriber
 
     def _user(self, question: Question, subscriber: Subscriber) -> str:
-        allowed = subscriber_permissions(subscriber.tenant_id, subscriber.key_id)
+        allowed = self.permit(subscriber.tenant_id, subscriber.key_id)
         limits = {"subs": MOST_SUBSCRIPTIONS, "payload": LARGEST_ACKNOWLEDGEMENT_BYTES, "data": -1}
         rights = {"pub": {"allow": list(allowed.publish)}, "sub": {"allow": list(allowed.subscribe)}}
         claims = {

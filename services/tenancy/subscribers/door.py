@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from uuid import UUID
 
 import nats
 import structlog
@@ -16,7 +17,7 @@ from nats.aio.subscription import Subscription
 
 from morningai.bus import subjects
 from morningai.bus.issuer import Issuer
-from morningai.bus.permissions import inbox_prefix
+from morningai.bus.permissions import Permissions, inbox_prefix, subscriber_permissions
 from morningai.bus.server_config import CALLOUT_SUBJECT, CALLOUT_USER
 from morningai.db.session import Database
 from services.tenancy.settings import Settings
@@ -35,6 +36,7 @@ class Door:
 
     settings: Settings
     database: Database
+    permit: Callable[[UUID, str], Permissions] = subscriber_permissions
     opened: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
@@ -46,7 +48,7 @@ class Door:
             asyncio.TaskGroup() as group,
         ):
             await bus.subscribe(f"{subjects.ACKNOWLEDGEMENT_PREFIX}.>", cb=partial(pass_on, bus))
-            callout = Callout(self.database, Issuer(settings.issuer_secret), partial(make_replay, bus))
+            callout = Callout(self.database, Issuer(settings.issuer_secret), partial(make_replay, bus), self.permit)
             questions = await system.subscribe(CALLOUT_SUBJECT)
             await system.flush()
             group.create_task(_answer(questions, callout))
