@@ -1,16 +1,24 @@
-"""The message catalogue against what runs: subscriptions, permissions on the bus, protobuf, and the data-flow page."""
+"""The message catalogue against what runs: subscriptions, permissions, protobuf, and the documents made from it."""
 
 from __future__ import annotations
 
+import functools
 import importlib
+import re
+from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
+import grpc_tools
 import pytest
+from google.protobuf import descriptor_pb2
+from grpc_tools import protoc
 
 from morningai.api.events.v1 import events_pb2
-from morningai.bus import subjects, topology
+from morningai.bus import asyncapi, subjects, topology
 from morningai.bus.catalogue import CATALOGUE, subscriptions_of
 from morningai.bus.dataflow import render
+from morningai.bus.envelope import Envelope, encode_public_headers
 from morningai.bus.handling import Short
 from morningai.bus.permissions import BUS_OWNER, SERVICES, STREAMS, inbox_prefix
 
@@ -194,3 +202,40 @@ def test_every_event_is_public_but_what_only_services_have_a_use_for():
 
 def test_the_data_flow_page_is_made_from_the_catalogue():
     assert (ROOT / "docs" / "dataflow.md").read_text(encoding="utf-8") == render()
+
+
+def test_the_document_for_subscribers_is_made_from_the_catalogue():
+    assert (ROOT / "docs" / "asyncapi.yaml").read_text(encoding="utf-8") == asyncapi.render()
+
+
+def test_the_document_for_subscribers_has_a_channel_for_every_public_message_and_no_other():
+    channels = {channel["address"] for channel in asyncapi.document()["channels"].values()}
+    assert channels - {"morningai.replay.{tenant}.{key}"} == {
+        subjects.public_subject("{tenant}", message.context, message.event) for message in CATALOGUE if message.public
+    }
+
+
+def test_every_reference_of_the_document_for_subscribers_leads_somewhere():
+    document = asyncapi.document()
+    references = re.findall(r"'\$ref': '#/([^']+)'", repr(document))
+    assert references
+    assert all(functools.reduce(lambda part, name: part[name], path.split("/"), document) for path in references)
+
+
+def test_the_headers_of_the_document_are_those_that_subscribers_see():
+    sample = Envelope(
+        UUID(int=1), CATALOGUE[0], "", UUID(int=2), UUID(int=3), "seal", "", b"", UUID(int=4), UUID(int=5)
+    )
+    assert list(asyncapi.HEADERS) == list(encode_public_headers(sample, time=datetime.now(UTC)))
+
+
+@pytest.mark.parametrize("message", [m for m in CATALOGUE if m.public], ids=lambda message: message.short_name)
+def test_the_schema_of_the_document_reads_the_messages_of_the_services(message, tmp_path):
+    (tmp_path / "event.proto").write_text(asyncapi.proto_source(message.body))
+    compiled = tmp_path / "event.binpb"
+    include = Path(grpc_tools.__file__).parent / "_proto"
+    arguments = ["protoc", f"-I{tmp_path}", f"-I{include}", f"--descriptor_set_out={compiled}", "event.proto"]
+    assert protoc.main(arguments) == 0
+    (file,) = descriptor_pb2.FileDescriptorSet.FromString(compiled.read_bytes()).file
+    fields = {each.name: {(f.name, f.number) for f in each.field} for each in file.message_type}
+    assert fields[message.short_name] == {(f.name, f.number) for f in message.body.DESCRIPTOR.fields}
