@@ -34,12 +34,14 @@ class Issuer:
 
 def claims_of(token: str) -> Mapping[str, object]:
     """The claims of a JWT, not verified; raises ValueError when it is none."""
-    parts = token.split(".")
-    if len(parts) != 3:
-        raise ValueError("a JWT has three parts")
-    claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    _, _, rest = token.partition(".")
+    encoded, _, _ = rest.partition(".")
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
+    except ValueError as error:
+        raise ValueError("not a JWT") from error
     if not isinstance(claims, dict):
-        raise ValueError("the claims of a JWT are an object")
+        raise ValueError("not a JWT")
     return claims
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 SCOPE = "subscriptions.read"
-# A key's id is one token of a subject.
+# Each is one token of a subject.
+TENANT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MOST_CONNECTIONS_OF_A_TENANT = 32
 
@@ -28,7 +29,7 @@ class Subscriber:
     def parse(cls, name: str) -> Subscriber:
         """Raises ValueError for a name that is no subscriber's."""
         tenant, _, key_id = name.partition("/")
-        if not KEY_ID.fullmatch(key_id):
+        if not (TENANT_ID.fullmatch(tenant) and KEY_ID.fullmatch(key_id)):
             raise ValueError(f"{name!r} names no subscriber")
         return cls(UUID(tenant), key_id)
 

@@ -68,6 +68,9 @@ class Callout:
         except MorningAIError as error:
             log.info("tenancy.subscriber.refused", reason=error.reason)
             return self._response(question, {"error": str(error)})
+        except Exception:  # the bus boundary: what a stranger presents must not end the service
+            log.exception("tenancy.callout.crashed")
+            return self._response(question, {"error": "The key cannot be checked."})
         log.info("tenancy.subscriber.admitted", tenant_id=str(subscriber.tenant_id), key_id=subscriber.key_id)
         return self._response(question, {"jwt": self._user(question, subscriber)})
 
