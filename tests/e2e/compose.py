@@ -64,6 +64,11 @@ class Stack:
         container = self.compose("ps", "--all", "--quiet", service)
         return subprocess.run(["docker", "inspect", container], capture_output=True, text=True, check=True).stdout
 
+    def network(self, name: str) -> dict[str, Any]:
+        command = ["docker", "network", "inspect", f"{self.project}_{name}"]
+        (found,) = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        return dict(found)
+
     def print_logs(self, *, of_all: bool) -> None:
         for container in self.containers():
             if of_all or container["Health"] == "unhealthy" or container["ExitCode"] != 0:
@@ -250,7 +255,15 @@ def test_no_other_service_can_make_a_sandbox(stack: Stack) -> None:
         stack.compose("exec", "-T", "docs", "python", "-c", PROBE_SANDBOX)
 
 
-@pytest.mark.parametrize("service", ["orchestrator", "tenancy", "postgres", "nats"])
+@pytest.mark.parametrize("service", ["orchestrator", "tenancy", "postgres"])
 def test_what_needs_no_way_out_has_none(stack: Stack, service: str) -> None:
     networks = json.loads(stack.inspect(service))[0]["NetworkSettings"]["Networks"]
     assert list(networks) == [f"{stack.project}_inside"]
+
+
+@pytest.mark.parametrize("service", ["gateway", "nats"])
+def test_what_is_published_has_no_way_out(stack: Stack, service: str) -> None:
+    networks = json.loads(stack.inspect(service))[0]["NetworkSettings"]["Networks"]
+    assert set(networks) == {f"{stack.project}_inside", f"{stack.project}_door"}
+    door = stack.network("door")
+    assert door["Options"] == {"com.docker.network.bridge.enable_ip_masquerade": "false"}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -42,7 +43,14 @@ class Watcher:
         while True:
             try:
                 await self.look()
-            except (nats.errors.Error, psycopg.OperationalError, PoolTimeout, TimeoutError, ValueError) as error:
+            except (
+                nats.errors.Error,
+                psycopg.OperationalError,
+                PoolTimeout,
+                TimeoutError,
+                ValueError,
+                KeyError,
+            ) as error:
                 log.warning("tenancy.watcher.failed", error=f"{type(error).__name__}: {error}")
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -60,21 +68,21 @@ class Watcher:
         await self.client.request(f"$SYS.REQ.SERVER.{connection.server}.KICK", request, timeout=ANSWER_SECONDS)
 
     async def _connections(self) -> list[Connection]:
-        found = []
+        found: list[Connection | None] = []
         for server, page in await self._first_pages():
             offset = 0
             while page:
                 found += page
                 offset += PAGE
                 page = await self._page(server, offset) if len(page) == PAGE else []
-        return found
+        return [connection for connection in found if connection]
 
-    async def _first_pages(self) -> list[tuple[str, list[Connection]]]:
+    async def _first_pages(self) -> list[tuple[str, list[Connection | None]]]:
         """Of every server; nobody says how many there are."""
         inbox = self.client.new_inbox()
         answers = await self.client.subscribe(inbox)
         await self.client.publish("$SYS.REQ.SERVER.PING.CONNZ", _query(0), reply=inbox)
-        pages: list[tuple[str, list[Connection]]] = []
+        pages: list[tuple[str, list[Connection | None]]] = []
         try:
             with suppress(nats.errors.TimeoutError):
                 while True:
@@ -84,7 +92,7 @@ class Watcher:
             await answers.unsubscribe()
         return pages
 
-    async def _page(self, server: str, offset: int) -> list[Connection]:
+    async def _page(self, server: str, offset: int) -> list[Connection | None]:
         subject = f"$SYS.REQ.SERVER.{server}.CONNZ"
         return _parse((await self.client.request(subject, _query(offset), timeout=ANSWER_SECONDS)).data)[1]
 
@@ -94,9 +102,15 @@ def _query(offset: int) -> bytes:
     return json.dumps(query).encode()
 
 
-def _parse(answer: bytes) -> tuple[str, list[Connection]]:
-    """The server's id and its connections; the account has no user but those that the callout named."""
+def _parse(answer: bytes) -> tuple[str, list[Connection | None]]:
+    """The server's id and its connections; None for one whose name is not set yet, which the next look will see."""
     content = json.loads(answer)
     server = str(content["server"]["id"])
-    listed = content.get("data", {}).get("connections") or []
-    return server, [Connection(server, int(each["cid"]), Subscriber.parse(each["authorized_user"])) for each in listed]
+    return server, [_connection(server, each) for each in content.get("data", {}).get("connections") or []]
+
+
+def _connection(server: str, listed: Mapping[str, object]) -> Connection | None:
+    try:
+        return Connection(server, int(str(listed["cid"])), Subscriber.parse(str(listed.get("authorized_user"))))
+    except ValueError:
+        return None
