@@ -21,6 +21,7 @@ from services.tenancy.grpc_api.members import MemberServicer
 from services.tenancy.grpc_api.tenants import TenantServicer
 from services.tenancy.key_sets import KeySets
 from services.tenancy.settings import Settings
+from services.tenancy.subscribers.door import Door
 from services.tenancy.tokens import TokenVerifier
 
 NAME = "tenancy"
@@ -37,7 +38,8 @@ def make_service(settings: Settings) -> Service:
     members_pb2_grpc.add_MemberServiceServicer_to_server(MemberServicer(database), rpc.server)
     identities_pb2_grpc.add_IdentityServiceServicer_to_server(identities, rpc.server)
     audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(database), rpc.server)
-    return Service(NAME, settings, database, relay_holder, handlers={}, rpc=rpc)
+    door = Door(settings, database)
+    return Service(NAME, settings, database, relay_holder, handlers={}, rpc=rpc, background=[door.run])
 
 
 def make_verifier(settings: Settings) -> TokenVerifier:

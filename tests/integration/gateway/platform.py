@@ -201,6 +201,8 @@ def _process(
         "NATS_URL": nats_url,
         "NATS_USER": service,
         "NATS_PASSWORD": PASSWORD,
+        "CALLOUT_PASSWORD": PASSWORD,
+        "ISSUER_SECRET": PASSWORD,
         "GRPC_ADDRESS": f"unix:{folder}/{service}.sock",
         "WORK_DIR": str(folder / service),
         "KEY_CACHE_SECONDS": str(KEY_CACHE_SECONDS),
