@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
@@ -28,6 +29,23 @@ UPDATE outbox SET published_at = NULL, due_at = now()
 WHERE causation_id = %(id)s AND published_at IS NOT NULL AND work_id IS NULL
 """
 WITHDRAW: LiteralString = "UPDATE outbox SET published_at = now() WHERE id = %(id)s AND published_at IS NULL"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command as its row holds it, before it is a message of any task."""
+
+    type: str
+    subject: str
+    body: bytes
+    traceparent: str
+
+
+def command(message: Message, *, to: str) -> Command:
+    """For a function in SQL that writes the rows; everything else calls `emit`."""
+    entry = message_type(type(message))
+    subject = subjects.command_subject(to, entry.consumers[to])
+    return Command(entry.name, subject, message.SerializeToString(deterministic=True), telemetry.current_traceparent())
 
 
 async def emit(

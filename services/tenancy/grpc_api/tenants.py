@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from morningai.api.events.v1 import events_pb2 as events
+from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.api.tenants.v1 import tenants_pb2 as api
 from morningai.api.tenants.v1 import tenants_pb2_grpc
+from morningai.bus.outbox import command
 from morningai.db.session import Database
 from morningai.errors import NotFound
 from morningai.rpc.call import Context, rpc_session
@@ -17,6 +20,14 @@ from services.tenancy.repository import tenants as repository
 
 REMEDY = "Ask for 'tenants/-', your own."
 OPERATOR_REMEDY = "`tenant list` shows all of them."
+
+END_TASK = events.CancelTask(
+    failure=tasks.Failure(
+        reason="tenant_suspended",
+        message="The tenant was suspended.",
+        remedy="Ask the operator of the platform; then create the task again.",
+    )
+)
 
 
 class TenantServicer(tenants_pb2_grpc.TenantServiceServicer):
@@ -54,6 +65,8 @@ class TenantServicer(tenants_pb2_grpc.TenantServiceServicer):
     async def SuspendTenant(self, request: api.SuspendTenantRequest, context: Context) -> api.Tenant:
         async with rpc_session(self._database) as session:
             tenant = await repository.suspend_tenant(session, _uuid(request.name, remedy=OPERATOR_REMEDY))
+            if tenant:
+                await repository.send_to_open_tasks(session, tenant.tenant_id, command(END_TASK, to="orchestrator"))
         return _found(tenant, request.name)
 
     async def ResumeTenant(self, request: api.ResumeTenantRequest, context: Context) -> api.Tenant:

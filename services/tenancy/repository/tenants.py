@@ -6,6 +6,7 @@ from uuid import UUID
 
 import psycopg
 
+from morningai.bus.outbox import Command
 from morningai.db.queries import load_queries
 from morningai.db.session import Session
 from morningai.errors import AlreadyExists, PermissionDenied
@@ -48,6 +49,12 @@ async def list_tenants(session: Session, *, after: str, limit: int) -> list[Tena
 async def suspend_tenant(session: Session, tenant_id: UUID) -> Tenant | None:
     """In an operator's session."""
     return await _change_state(session, "suspend_tenant", tenant_id)
+
+
+async def send_to_open_tasks(session: Session, tenant_id: UUID, command: Command) -> None:
+    """In an operator's session: the same command to each task of the tenant that has not ended."""
+    await session.execute(QUERIES["send_to_open_tasks"], {"tenant_id": tenant_id, **vars(command)})
+    session.wakes_relay = True
 
 
 async def resume_tenant(session: Session, tenant_id: UUID) -> Tenant | None:
