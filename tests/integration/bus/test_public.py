@@ -36,7 +36,7 @@ def events_of(service, *, public):
 
 async def emit(service, tenant, message, **more):
     async with service.database.tenant_session(tenant.grant()) as session:
-        return await outbox.emit(session, message.body(), task_id=uuid4(), **more)
+        return await outbox.emit(session, message.body(), task_id=tenant.open_task(uuid4()), **more)
 
 
 async def held(spectator, stream):
@@ -135,7 +135,7 @@ async def test_a_copy_goes_to_the_tenant_of_the_proof_whatever_the_row_says(
     """
     subject = subjects.event_subject(other.tenant_id, message.context, message.event)
     async with service.database.tenant_session(tenant.grant()) as session:
-        values = {"id": uuid4(), "type": message.name, "subject": subject, "other": other.tenant_id}
+        values = {"id": tenant.open_task(uuid4()), "type": message.name, "subject": subject, "other": other.tenant_id}
         await session.execute(statement, values)
         session.wakes_relay = True
     await eventually(lambda: published(database, "faqgen") == 1)

@@ -33,11 +33,11 @@ async def publish(start_service, tenant, eventually):
     async def on_reply(session, envelope, message):
         replies.append(message)
 
-    orchestrator = dict.fromkeys((events.TaskRequested, events.StepTimedOut), Short(ignore))
+    orchestrator = dict.fromkeys((events.TaskRequested, events.CancelTask, events.StepTimedOut), Short(ignore))
     sender = await start_service("orchestrator", orchestrator | dict.fromkeys(REPLIES, Short(on_reply)))
 
     async def publish(prepare, content_hash=HASH):
-        task_id = uuid4()
+        task_id = tenant.open_task(uuid4())
         handlers = dict.fromkeys((events.IndexSource, events.GenerateDocument, events.CancelWork), Short(ignore))
 
         async def prepared(session, envelope, message):

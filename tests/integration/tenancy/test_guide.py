@@ -34,7 +34,7 @@ async def publish(door, start_service, tenant):
 
     async def generated(answer):
         async with service.database.tenant_session(tenant.grant()) as session:
-            return await outbox.emit(session, events.AnswerGenerated(answer=answer), task_id=uuid4())
+            return await outbox.emit(session, events.AnswerGenerated(answer=answer), task_id=tenant.open_task(uuid4()))
 
     return generated
 
