@@ -19,6 +19,7 @@ from morningai.embedded.postgres import EmbeddedPostgres
 from morningai.embedded.secret import Secrets, ensure_operator_key, ensure_secrets
 from morningai.embedded.services import (
     DATABASE,
+    KEEPERS,
     SERVICES,
     ServiceCommand,
     ServiceConnections,
@@ -56,7 +57,7 @@ class Plan:
 
 
 def make_plan(data_dir: DataDir, kernel: Kernel, *, gateway_address: str, local_model: bool) -> Plan:
-    secrets = ensure_secrets(data_dir, logins=_logins(), bus_users=SERVICES)
+    secrets = ensure_secrets(data_dir, logins=_logins(), bus_users=SERVICES, keepers=KEEPERS)
     postgres = EmbeddedPostgres(data_dir.postgres, log_path=data_dir.log_file("postgres"))
     nats = EmbeddedNats(
         data_dir.nats, None, kernel.nats_authorization(dict(secrets.nats)), log_path=data_dir.log_file("nats")
@@ -66,6 +67,7 @@ def make_plan(data_dir: DataDir, kernel: Kernel, *, gateway_address: str, local_
         nats_url=nats.url,
         nats_passwords=secrets.nats,
         gateway_address=gateway_address,
+        secret_keys=secrets.secret_keys,
     )
     model, engine, note = _model(data_dir, local_model=local_model)
     given = _without_model(os.environ) if engine == EXTRACTIVE else dict(os.environ)

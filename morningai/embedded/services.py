@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from morningai.embedded.child_part import ChildRunner
@@ -15,6 +15,8 @@ from morningai.embedded.process import ChildProcess, Command
 
 SERVICES = ("gateway", "orchestrator", "docs", "faqgen", "codegen", "tenancy")
 DATABASE = "morningai"
+# Which services store credentials of tenants.
+KEEPERS = ("gateway",)
 _PASSED_NAMES = frozenset(
     {
         "PATH",
@@ -45,12 +47,13 @@ class ServiceCommand:
 
 @dataclass(frozen=True)
 class ServiceConnections:
-    """`dsn` gives the connection string of a login; `nats_passwords` are by service."""
+    """`dsn` gives the connection string of a login; `nats_passwords` and `secret_keys` are by service."""
 
     dsn: Callable[[str], str]
     nats_url: str
     nats_passwords: Mapping[str, str]
     gateway_address: str
+    secret_keys: Mapping[str, str] = field(default_factory=dict)
 
 
 def passed_environment(given: Mapping[str, str]) -> dict[str, str]:
@@ -75,9 +78,11 @@ def service_environment(
         for other in SERVICES
         if other != name
     }
+    kept = {"MORNINGAI_SECRET_KEYS": keys} if (keys := connections.secret_keys.get(name)) else {}
     return {
         **passed_environment(given),
         **addresses,
+        **kept,
         "MORNINGAI_DATABASE_DSN": connections.dsn(f"{name}_app"),
         "MORNINGAI_RELAY_DSN": connections.dsn(f"{name}_relay"),
         "MORNINGAI_NATS_URL": connections.nats_url,

@@ -30,6 +30,7 @@ from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tasks.v1 import tasks_pb2_grpc
 from morningai.api.tenants.v1 import tenants_pb2_grpc
 from morningai.rpc.status import field_violations
+from morningai.secrets.key_ring import make_key
 from tests.conftest import OPERATOR_KEY, PASSWORD
 
 if TYPE_CHECKING:
@@ -184,6 +185,7 @@ def _process(service: str, database: TestDatabase, nats_url: str, folder: Path) 
         "NATS_PASSWORD": PASSWORD,
         "GRPC_ADDRESS": f"unix:{folder}/{service}.sock",
         "WORK_DIR": str(folder / service),
+        "SECRET_KEYS": make_key("k1"),
         "KEY_CACHE_SECONDS": str(KEY_CACHE_SECONDS),
         **{f"{name.upper()}_ADDRESS": f"unix:{folder}/{name}.sock" for name in addresses},
     }

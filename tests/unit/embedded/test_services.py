@@ -12,6 +12,7 @@ CONNECTIONS = ServiceConnections(
     nats_url="nats://127.0.0.1:4222",
     nats_passwords={service: f"{service}-password" for service in SERVICES},
     gateway_address="127.0.0.1:50051",
+    secret_keys={"gateway": "k1:key"},
 )
 
 
@@ -27,6 +28,12 @@ def test_a_service_gets_its_own_logins_and_nobody_elses(data_dir: DataDir) -> No
     assert environment["MORNINGAI_NATS_USER"] == "docs"
     assert environment["MORNINGAI_NATS_PASSWORD"] == "docs-password"
     assert "faqgen-password" not in environment.values()
+
+
+def test_only_who_keeps_credentials_gets_a_key_to_wrap_with(data_dir: DataDir) -> None:
+    environments = {name: service_environment(name, data_dir, CONNECTIONS, given={}) for name in SERVICES}
+    keys = {name: environment.get("MORNINGAI_SECRET_KEYS") for name, environment in environments.items()}
+    assert {name: key for name, key in keys.items() if key} == {"gateway": "k1:key"}
 
 
 def test_only_the_gateway_listens_on_a_port(data_dir: DataDir) -> None:
