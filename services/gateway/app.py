@@ -17,7 +17,7 @@ from morningai.service import Service, make_database
 from services.gateway.authentication import Authenticator
 from services.gateway.feed import Feed
 from services.gateway.forwarder import Forwarder
-from services.gateway.grpc_api import TaskServicer
+from services.gateway.grpc_api.tasks import TaskServicer
 from services.gateway.handlers import make_handlers
 from services.gateway.settings import Settings
 

@@ -9,7 +9,7 @@ from morningai.db.session import Database
 from morningai.errors import Unauthenticated
 from morningai.rpc.call import Context
 from morningai.rpc.server import metadata_value
-from services.gateway import repository
+from services.gateway.repository import keys as repository
 
 SCHEME = "bearer "
 LARGEST_CACHE = 10_000

@@ -11,10 +11,10 @@ from morningai.bus.envelope import Envelope
 from morningai.bus.handling import Short
 from morningai.db.session import Session
 from morningai.errors import Poison
-from services.gateway import repository
-from services.gateway.domain import apply_change
+from services.gateway.domain.tasks import apply_change
 from services.gateway.feed import Feed
 from services.gateway.messages import change_of
+from services.gateway.repository import tasks as repository
 
 TASK_EVENTS: tuple[type[Message], ...] = (
     events.TaskStarted,

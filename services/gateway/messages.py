@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.errors import InvalidInput
 from morningai.rpc.time import timestamp
-from services.gateway.domain import Failure, NewTask, Step, Task, TaskChange, TaskKind, TaskState, check_new_task
+from services.gateway.domain.tasks import Failure, NewTask, Step, Task, TaskChange, TaskKind, TaskState, check_new_task
 
 
 def new_task_of(request: api.CreateTaskRequest) -> NewTask:

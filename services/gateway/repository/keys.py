@@ -1,0 +1,15 @@
+"""API keys, which tenancy looks up."""
+
+from __future__ import annotations
+
+from morningai.db.queries import load_queries
+from morningai.db.session import Database
+
+QUERIES = load_queries(__file__)
+
+
+async def authenticate(database: Database, key: str) -> str | None:
+    """The grant for an API key, or None."""
+    async with database.connection() as connection:
+        row = await (await connection.execute(QUERIES["authenticate"], {"key": key})).fetchone()
+    return row["grant"] if row else None

@@ -1,0 +1,2 @@
+-- name: authenticate
+SELECT tenancy.authenticate(%(key)s) AS grant
