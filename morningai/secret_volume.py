@@ -19,13 +19,11 @@ from psycopg.conninfo import make_conninfo
 from morningai.bus.permissions import SERVICES, server_config
 from morningai.db.migrate import LOGINS, password_variable
 from morningai.embedded.data_dir import write_private_file
-from morningai.secrets.key_ring import make_key
+from morningai.secrets.key_ring import KEEPERS, make_key
 
 DATABASE_HOST_VARIABLE = "MORNINGAI_DATABASE_HOST"
 DATABASE = "morningai"
 SUPERUSER = "postgres"
-# Which services store credentials of tenants, and so have a key of their own.
-KEEPERS = ("gateway",)
 OWNERS = (*SERVICES, "migrate", "nats")
 BUS_STORE = Path("/data/jetstream")
 
@@ -46,6 +44,7 @@ class SecretVolume:
         for service in SERVICES:
             for variable, login in (("database", f"{service}_app"), ("relay", f"{service}_relay")):
                 self._write(service, f"morningai_{variable}_dsn", _dsn(database_host, login, logins[login]))
+        self._write("gateway", "morningai_sender_dsn", _dsn(database_host, "gateway_sender", logins["gateway_sender"]))
         for service in KEEPERS:
             self._keep(service, "morningai_secret_keys", new=make_key("k1"))
         self._write("nats", "nats-server.conf", server_config(bus, store_folder=BUS_STORE))

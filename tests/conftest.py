@@ -28,7 +28,7 @@ from morningai.bus.broker import Handlers
 from morningai.bus.permissions import BUS_OWNER, inbox_prefix, nats_authorization, server_config
 from morningai.bus.relay import Relay
 from morningai.bus.topology import ensure_topology
-from morningai.db.migrate import SERVICES, ensure_operator_key, migrate
+from morningai.db.migrate import LOGINS, SERVICES, ensure_operator_key, migrate
 from morningai.db.session import Database
 from morningai.embedded.nats import EmbeddedNats
 from morningai.embedded.postgres import EmbeddedPostgres
@@ -38,7 +38,7 @@ from morningai.settings import ServiceSettings
 PASSWORD = "test-only"
 TEMPLATE = "morningai_template"
 OPERATOR_KEY = "op_test.operator-secret"
-PASSWORDS = {f"{service}_{kind}": PASSWORD for service in SERVICES for kind in ("app", "relay")}
+PASSWORDS = dict.fromkeys(LOGINS, PASSWORD)
 AUTHORIZATION = nats_authorization(dict.fromkeys(SERVICES, PASSWORD))
 CONTAINERS = os.environ.get("MORNINGAI_TEST_SERVERS") == "containers"
 
@@ -125,6 +125,7 @@ class TestDatabase:
             scopes = [
                 *("tasks.read", "tasks.write", "sources.read", "sources.write", "documents.read"),
                 *("answers.read", "faqs.read", "changes.read", "tenants.read"),
+                *("subscriptions.read", "subscriptions.write"),
             ]
             tenant_id = _one(
                 connection, "SELECT tenancy.create_tenant(%s, %s, %s, %s, %s)", slug, slug, key_id, "secret", scopes

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import typer
 from typer._click import exceptions as usage  # typer carries click inside and gives these no other name
 
-from morningai.cli.commands import demo, document, model, proof_key, source, task, tenant, trace, up, work
+from morningai.cli.commands import demo, document, model, proof_key, source, task, tenant, trace, up, webhook, work
 from morningai.cli.exit_code import EXIT_CODES_HELP, ExitCode
 from morningai.cli.output import Output
 from morningai.cli.problem import Problem
@@ -41,7 +41,7 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     app.callback()(_no_options)
-    for commands in (up, source, work, task, document, tenant, trace, model, proof_key, demo):
+    for commands in (up, source, work, task, document, webhook, tenant, trace, model, proof_key, demo):
         commands.register(app)
     return app
 

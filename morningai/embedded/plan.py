@@ -19,13 +19,14 @@ from morningai.embedded.postgres import EmbeddedPostgres
 from morningai.embedded.secret import Secrets, ensure_operator_key, ensure_secrets
 from morningai.embedded.services import (
     DATABASE,
-    KEEPERS,
+    SENDER,
     SERVICES,
     ServiceCommand,
     ServiceConnections,
     service_environment,
     service_part,
 )
+from morningai.secrets.key_ring import KEEPERS
 
 EXTRACTIVE = "extractive"
 
@@ -87,7 +88,7 @@ def make_plan(data_dir: DataDir, kernel: Kernel, *, gateway_address: str, local_
 
 
 def _logins() -> list[str]:
-    return [f"{service}_{kind}" for service in SERVICES for kind in ("app", "relay")]
+    return [*(f"{service}_{kind}" for service in SERVICES for kind in ("app", "relay")), SENDER]
 
 
 def _migrate_part(data_dir: DataDir, kernel: Kernel, postgres: EmbeddedPostgres, secrets: Secrets) -> Part:

@@ -15,8 +15,8 @@ from morningai.embedded.process import ChildProcess, Command
 
 SERVICES = ("gateway", "orchestrator", "docs", "faqgen", "codegen", "tenancy")
 DATABASE = "morningai"
-# Which services store credentials of tenants.
-KEEPERS = ("gateway",)
+# The login that delivers the gateway's webhooks.
+SENDER = "gateway_sender"
 _PASSED_NAMES = frozenset(
     {
         "PATH",
@@ -79,10 +79,12 @@ def service_environment(
         if other != name
     }
     kept = {"MORNINGAI_SECRET_KEYS": keys} if (keys := connections.secret_keys.get(name)) else {}
+    sender = {"MORNINGAI_SENDER_DSN": connections.dsn(SENDER)} if name == "gateway" else {}
     return {
         **passed_environment(given),
         **addresses,
         **kept,
+        **sender,
         "MORNINGAI_DATABASE_DSN": connections.dsn(f"{name}_app"),
         "MORNINGAI_RELAY_DSN": connections.dsn(f"{name}_relay"),
         "MORNINGAI_NATS_URL": connections.nats_url,

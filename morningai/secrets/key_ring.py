@@ -12,6 +12,8 @@ from uuid import UUID
 
 from morningai.secrets.sealed import KEY_BYTES, CannotOpen, key_id_of, open_sealed, seal
 
+# The services that store credentials of tenants: each has a ring of its own.
+KEEPERS = ("gateway",)
 KEY_ID = re.compile(r"[a-z0-9-]{1,40}")
 
 

@@ -9,19 +9,28 @@ from morningai.api.changes.v1 import changes_pb2
 from morningai.api.documents.v1 import documents_pb2
 from morningai.api.faqs.v1 import faqs_pb2
 from morningai.api.sources.v1 import sources_pb2
+from morningai.api.subscriptions.v1 import subscriptions_pb2_grpc
 from morningai.api.tasks.v1 import tasks_pb2_grpc
 from morningai.api.tenants.v1 import tenants_pb2
+from morningai.db.session import Database
+from morningai.egress import AllowList, EgressGuard
 from morningai.rpc.channel import make_channel
 from morningai.rpc.server import RpcServer
+from morningai.secrets.key_ring import KeyRing
+from morningai.secrets.vault import Vault
 from morningai.service import Service, make_database
 from services.gateway.authentication import Authenticator
 from services.gateway.feed import Feed
 from services.gateway.forwarder import Forwarder
 from services.gateway.grpc_api.tasks import TaskServicer
+from services.gateway.grpc_api.webhooks import SubscriptionServicer
 from services.gateway.handlers import make_handlers
+from services.gateway.poster import Poster
+from services.gateway.sender import Sender
 from services.gateway.settings import Settings
 
 NAME = "gateway"
+OWN = ("morningai.api.tasks.v1.TaskService", "morningai.api.subscriptions.v1.SubscriptionService")
 
 
 ROUTES = {
@@ -35,6 +44,16 @@ ROUTES = {
 # A service is found by its name once the module with its descriptor is loaded.
 DESCRIPTORS = (answers_pb2, changes_pb2, documents_pb2, faqs_pb2, sources_pb2, tenants_pb2)
 
+SENDER_CONNECTIONS = 4
+
+
+def make_poster(settings: Settings) -> Poster:
+    return Poster(
+        EgressGuard(allowed=AllowList.parse(settings.egress_allowed.split(","))),
+        timeout_seconds=settings.webhook_timeout_seconds,
+        certificate_file=settings.webhook_certificate_file,
+    )
+
 
 def make_service(settings: Settings) -> Service:
     database, relay_holder = make_database(settings)
@@ -45,7 +64,7 @@ def make_service(settings: Settings) -> Service:
     routes = {service: channels[name] for service, name in ROUTES.items()}
     feed = Feed()
     authenticator = Authenticator(database, cache_seconds=settings.key_cache_seconds)
-    rpc = RpcServer(settings.grpc_address, ["morningai.api.tasks.v1.TaskService", *routes], prove=authenticator.prove)
+    rpc = RpcServer(settings.grpc_address, [*OWN, *routes], prove=authenticator.prove)
     servicer = TaskServicer(
         database,
         feed,
@@ -55,6 +74,13 @@ def make_service(settings: Settings) -> Service:
         default_deadline_seconds=settings.default_deadline_seconds,
     )
     tasks_pb2_grpc.add_TaskServiceServicer_to_server(servicer, rpc.server)
+    vault = Vault(KeyRing.parse(settings.secret_keys.get_secret_value()))
+    poster = make_poster(settings)
+    sender = Sender(Database(settings.sender_dsn, max_connections=SENDER_CONNECTIONS), poster, vault, settings)
+    subscriptions = SubscriptionServicer(
+        database, vault, poster, wake=sender.wake, overlap_seconds=settings.webhook_overlap_seconds
+    )
+    subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(subscriptions, rpc.server)
     forwarder = Forwarder(routes, default_deadline_seconds=settings.default_deadline_seconds)
     rpc.server.add_generic_rpc_handlers((forwarder,))
     return Service(
@@ -62,7 +88,8 @@ def make_service(settings: Settings) -> Service:
         settings,
         database,
         relay_holder,
-        handlers=make_handlers(feed),
+        handlers=make_handlers(feed, sender.wake),
         rpc=rpc,
+        background=[sender.run],
         closing=[partial(channel.close, None) for channel in channels.values()],
     )

@@ -59,7 +59,7 @@ def test_the_bus_expects_the_password_that_a_service_presents(folder: Path) -> N
 
 def test_no_two_passwords_are_the_same(folder: Path) -> None:
     passwords = [text for path, text in contents(folder).items() if path.endswith("password")]
-    assert len(set(passwords)) == len(passwords) == 19
+    assert len(set(passwords)) == len(passwords) == 20
 
 
 def test_a_service_that_keeps_credentials_has_a_key_to_wrap_with(folder: Path) -> None:

@@ -23,6 +23,8 @@ OWNER_SCOPES = (
     "faqs.read",
     "changes.read",
     "tenants.read",
+    "subscriptions.read",
+    "subscriptions.write",
 )
 
 

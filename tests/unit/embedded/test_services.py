@@ -30,6 +30,12 @@ def test_a_service_gets_its_own_logins_and_nobody_elses(data_dir: DataDir) -> No
     assert "faqgen-password" not in environment.values()
 
 
+def test_the_gateway_alone_gets_the_login_that_delivers_webhooks(data_dir: DataDir) -> None:
+    environments = {name: service_environment(name, data_dir, CONNECTIONS, given={}) for name in SERVICES}
+    found = {name: environment.get("MORNINGAI_SENDER_DSN") for name, environment in environments.items()}
+    assert {name: dsn for name, dsn in found.items() if dsn} == {"gateway": "postgresql://gateway_sender@/morningai"}
+
+
 def test_only_who_keeps_credentials_gets_a_key_to_wrap_with(data_dir: DataDir) -> None:
     environments = {name: service_environment(name, data_dir, CONNECTIONS, given={}) for name in SERVICES}
     keys = {name: environment.get("MORNINGAI_SECRET_KEYS") for name, environment in environments.items()}
