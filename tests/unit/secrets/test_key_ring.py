@@ -47,8 +47,20 @@ def test_keys_do_not_show_in_a_traceback_or_log() -> None:
     assert repr(ring) == "KeyRing(current='old')"
 
 
-@pytest.mark.parametrize("text", ["", "k1", "k1:", "k1:AAAA", "K1:" + "A" * 43 + "=", f"{OLD},{OLD}", "k1:not base64"])
-def test_a_wrong_setting_is_refused_without_quoting_it(text: str) -> None:
+WRONG = {
+    "nothing": "",
+    "no key": "k1",
+    "an empty key": "k1:",
+    "a short key": "k1:AAAA",
+    "a name in capitals": "K1:" + "A" * 43 + "=",
+    "no base64": "k1:not base64",
+    "a name twice": f"{OLD},{OLD}",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_setting_is_refused_without_quoting_it(wrong: str) -> None:
+    text = WRONG[wrong]
     with pytest.raises(ValueError, match=r"^key ") as refused:
         KeyRing.parse(text)
     encoded = text.partition(":")[2]
