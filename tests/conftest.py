@@ -31,7 +31,7 @@ from morningai.bus.permissions import BUS_OWNER, inbox_prefix
 from morningai.bus.relay import Relay
 from morningai.bus.server_config import BUS_SECRETS, nats_authorization, server_config
 from morningai.bus.topology import ensure_topology
-from morningai.db.migrate import SERVICES, ensure_operator_key, migrate
+from morningai.db.migrate import LOGINS, ensure_operator_key, migrate
 from morningai.db.session import Database
 from morningai.embedded.nats import EmbeddedNats
 from morningai.embedded.postgres import EmbeddedPostgres
@@ -42,7 +42,7 @@ from tests.door import PASSWORD, connect, door  # noqa: F401  fixtures
 
 TEMPLATE = "morningai_template"
 OPERATOR_KEY = "op_test.operator-secret"
-PASSWORDS = {f"{service}_{kind}": PASSWORD for service in SERVICES for kind in ("app", "relay")}
+PASSWORDS = dict.fromkeys(LOGINS, PASSWORD)
 # Reads what no user of the product may read: for looking at what a test left on the bus.
 SPECTATOR = "spectator"
 

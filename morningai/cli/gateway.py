@@ -19,6 +19,7 @@ from morningai.api.documents.v1 import documents_pb2_grpc
 from morningai.api.faqs.v1 import faqs_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.sources.v1 import sources_pb2_grpc
+from morningai.api.subscriptions.v1 import subscriptions_pb2_grpc
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.api.tasks.v1 import tasks_pb2_grpc
 from morningai.api.tenants.v1 import audit_pb2_grpc, keys_pb2_grpc, members_pb2_grpc, tenants_pb2_grpc
@@ -58,6 +59,7 @@ class Gateway:
         self.faqs = faqs_pb2_grpc.FaqServiceStub(self._channel)
         self.documents = documents_pb2_grpc.DocumentServiceStub(self._channel)
         self.changes = changes_pb2_grpc.ChangeServiceStub(self._channel)
+        self.subscriptions = subscriptions_pb2_grpc.SubscriptionServiceStub(self._channel)
         self.tenants = tenants_pb2_grpc.TenantServiceStub(self._channel)
         self.keys = keys_pb2_grpc.ApiKeyServiceStub(self._channel)
         self.members = members_pb2_grpc.MemberServiceStub(self._channel)

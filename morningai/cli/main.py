@@ -24,6 +24,7 @@ from morningai.cli.commands import (
     tenant,
     trace,
     up,
+    webhook,
     work,
 )
 from morningai.cli.exit_code import EXIT_CODES_HELP, ExitCode
@@ -55,7 +56,8 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     app.callback()(_no_options)
-    for commands in (up, source, work, task, document, tenant, member, key, audit, trace, model, proof_key, demo):
+    groups = (up, source, work, task, document, webhook, tenant, member, key, audit, trace, model, proof_key, demo)
+    for commands in groups:
         commands.register(app)
     return app
 

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from morningai.api.answers.v1.answers_pb2 import Evidence, Provenance
 from morningai.api.changes.v1 import changes_pb2 as changes
 from morningai.api.sources.v1 import sources_pb2 as sources
+from morningai.api.subscriptions.v1 import subscriptions_pb2 as subscriptions
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.api.tenants.v1 import audit_pb2 as audit
 from morningai.api.tenants.v1 import members_pb2 as members
@@ -66,6 +67,14 @@ def member_role(role: int) -> str:
 
 def tenant_state(state: int) -> str:
     return _word(tenants.TenantState.DESCRIPTOR, state)
+
+
+def webhook_state(state: int) -> str:
+    return _word(subscriptions.WebhookEndpointState.DESCRIPTOR, state)
+
+
+def delivery_state(state: int) -> str:
+    return _word(subscriptions.WebhookDeliveryState.DESCRIPTOR, state)
 
 
 def _word(enum: EnumDescriptor, number: int) -> str:

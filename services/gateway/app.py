@@ -9,20 +9,29 @@ from morningai.api.changes.v1 import changes_pb2
 from morningai.api.documents.v1 import documents_pb2
 from morningai.api.faqs.v1 import faqs_pb2
 from morningai.api.sources.v1 import sources_pb2
+from morningai.api.subscriptions.v1 import subscriptions_pb2_grpc
 from morningai.api.tasks.v1 import tasks_pb2_grpc
 from morningai.api.tenants.v1 import audit_pb2, keys_pb2, members_pb2, tenants_pb2
+from morningai.db.session import Database
+from morningai.egress import AllowList, EgressGuard
 from morningai.rpc.channel import make_channel
 from morningai.rpc.server import RpcServer
+from morningai.secrets.key_ring import KeyRing
+from morningai.secrets.vault import Vault
 from morningai.service import Service, make_database
 from services.gateway.authentication import Authenticator
 from services.gateway.feed import Feed
 from services.gateway.forwarder import Forwarder
-from services.gateway.grpc_api import TaskServicer
+from services.gateway.grpc_api.tasks import TaskServicer
+from services.gateway.grpc_api.webhooks import SubscriptionServicer
 from services.gateway.handlers import make_handlers
 from services.gateway.key_uses import KeyUses
+from services.gateway.poster import Poster
+from services.gateway.sender import Sender
 from services.gateway.settings import Settings
 
 NAME = "gateway"
+OWN = ("morningai.api.tasks.v1.TaskService", "morningai.api.subscriptions.v1.SubscriptionService")
 
 
 ROUTES = {
@@ -42,6 +51,16 @@ DESCRIPTORS = (
     *(audit_pb2, keys_pb2, members_pb2, tenants_pb2),
 )
 
+SENDER_CONNECTIONS = 4
+
+
+def make_poster(settings: Settings) -> Poster:
+    return Poster(
+        EgressGuard(allowed=AllowList.parse(settings.egress_allowed.split(","))),
+        timeout_seconds=settings.webhook_timeout_seconds,
+        certificate_file=settings.webhook_certificate_file,
+    )
+
 
 def make_service(settings: Settings) -> Service:
     database, relay_holder = make_database(settings)
@@ -53,7 +72,7 @@ def make_service(settings: Settings) -> Service:
     feed = Feed()
     key_uses = KeyUses(database, write_seconds=settings.key_use_seconds)
     authenticator = Authenticator(database, key_uses, channels["tenancy"], cache_seconds=settings.key_cache_seconds)
-    rpc = RpcServer(settings.grpc_address, ["morningai.api.tasks.v1.TaskService", *routes], prove=authenticator.prove)
+    rpc = RpcServer(settings.grpc_address, [*OWN, *routes], prove=authenticator.prove)
     servicer = TaskServicer(
         database,
         feed,
@@ -63,6 +82,13 @@ def make_service(settings: Settings) -> Service:
         default_deadline_seconds=settings.default_deadline_seconds,
     )
     tasks_pb2_grpc.add_TaskServiceServicer_to_server(servicer, rpc.server)
+    vault = Vault(KeyRing.parse(settings.secret_keys.get_secret_value()))
+    poster = make_poster(settings)
+    sender = Sender(Database(settings.sender_dsn, max_connections=SENDER_CONNECTIONS), poster, vault, settings)
+    subscriptions = SubscriptionServicer(
+        database, vault, poster, wake=sender.wake, overlap_seconds=settings.webhook_overlap_seconds
+    )
+    subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(subscriptions, rpc.server)
     forwarder = Forwarder(routes, default_deadline_seconds=settings.default_deadline_seconds)
     rpc.server.add_generic_rpc_handlers((forwarder,))
     return Service(
@@ -70,8 +96,8 @@ def make_service(settings: Settings) -> Service:
         settings,
         database,
         relay_holder,
-        handlers=make_handlers(feed),
+        handlers=make_handlers(feed, sender.wake),
         rpc=rpc,
-        background=[key_uses.run],
+        background=[key_uses.run, sender.run],
         closing=[key_uses.write, *(partial(channel.close, None) for channel in channels.values())],
     )

@@ -18,8 +18,8 @@ from morningai.errors import FailedPrecondition, MorningAIError, Unauthenticated
 from morningai.rpc.call import Context
 from morningai.rpc.server import metadata_value
 from morningai.rpc.status import remedy_of
-from services.gateway import repository
 from services.gateway.key_uses import KeyUses
+from services.gateway.repository import keys as repository
 
 SCHEME = "bearer "
 KEY_PREFIXES = ("mk_", "op_")

@@ -10,7 +10,7 @@ from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
 from morningai.db.session import Database
-from services.gateway import repository
+from services.gateway.repository import keys as repository
 
 log = structlog.get_logger()
 

@@ -21,6 +21,7 @@ from morningai.bus.dataflow import render
 from morningai.bus.envelope import Envelope, encode_public_headers
 from morningai.bus.handling import Short
 from morningai.bus.permissions import BUS_OWNER, SERVICES, STREAMS, inbox_prefix
+from morningai.secrets.key_ring import make_key
 
 ROOT = Path(__file__).parents[2]
 TENANT = "01a208ac-4527-7f06-8bfe-76352126d539"
@@ -38,6 +39,7 @@ def handlers_of(service, tmp_path):
     settings_class = importlib.import_module(f"services.{service}.settings").Settings
     required = [name for name, field in settings_class.model_fields.items() if field.is_required()]
     values = {name: f"unix:{tmp_path}/{name}.sock" for name in required} | {"work_dir": tmp_path}
+    values |= {"secret_keys": make_key("k1")} if "secret_keys" in required else {}
     return importlib.import_module(f"services.{service}.app").make_service(settings_class(**values)).handlers
 
 

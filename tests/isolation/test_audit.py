@@ -96,6 +96,7 @@ UNPROTECTED = {
     "a login that bypasses policies": ("ALTER ROLE docs_app BYPASSRLS", "docs_app", "bypasses row level security"),
     "a login that creates roles": ("ALTER ROLE docs_relay CREATEROLE", "docs_relay", "may create roles"),
     "a login that replicates": ("ALTER ROLE docs_relay REPLICATION", "docs_relay", "bypasses"),
+    "a sender that bypasses policies": ("ALTER ROLE gateway_sender BYPASSRLS", "gateway_sender", "bypasses"),
     "a login in a role": ("GRANT docs_search TO docs_app", "docs_app in docs_search", "a member of a role"),
     "a plain view": (
         "CREATE VIEW gateway.v AS SELECT * FROM gateway.tasks",

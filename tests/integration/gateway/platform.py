@@ -27,10 +27,12 @@ from grpc_status import rpc_status
 from morningai.api.answers.v1 import answers_pb2, answers_pb2_grpc
 from morningai.api.documents.v1 import documents_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2, sources_pb2_grpc
+from morningai.api.subscriptions.v1 import subscriptions_pb2_grpc
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tasks.v1 import tasks_pb2_grpc
 from morningai.api.tenants.v1 import audit_pb2_grpc, keys_pb2_grpc, members_pb2_grpc, tenants_pb2_grpc
 from morningai.rpc.status import field_violations
+from morningai.secrets.key_ring import make_key
 from tests.conftest import OPERATOR_KEY, PASSWORD
 from tests.identity_provider import AUDIENCE, ISSUER, IdentityProvider, running_identity_provider
 
@@ -41,6 +43,8 @@ PROCESSES = ("gateway", "tenancy", "orchestrator", "docs")
 KEY_CACHE_SECONDS = 0.5
 ANSWER = [api.TASK_KIND_ANSWER]
 START_SECONDS = 90.0
+# The endpoints of tests are on this address of this machine.
+WEBHOOKS = {"EGRESS_ALLOWED": "127.0.0.1", "WEBHOOK_RETRY_SECONDS": "[0.1, 0.1, 0.1]"}
 
 
 @dataclass
@@ -85,6 +89,10 @@ class Client:
     @property
     def audit(self) -> audit_pb2_grpc.AuditServiceStub:
         return audit_pb2_grpc.AuditServiceStub(self.channel)
+
+    @property
+    def subscriptions(self) -> subscriptions_pb2_grpc.SubscriptionServiceStub:
+        return subscriptions_pb2_grpc.SubscriptionServiceStub(self.channel)
 
     @property
     def sources(self) -> sources_pb2_grpc.SourceServiceStub:
@@ -205,12 +213,15 @@ def _process(
         "ISSUER_SECRET": PASSWORD,
         "GRPC_ADDRESS": f"unix:{folder}/{service}.sock",
         "WORK_DIR": str(folder / service),
+        "SENDER_DSN": database.dsn("gateway_sender"),
+        "SECRET_KEYS": make_key("k1"),
         "KEY_CACHE_SECONDS": str(KEY_CACHE_SECONDS),
         "KEY_USE_SECONDS": "0.2",
         "IDENTITY_ISSUERS": json.dumps([{"issuer": ISSUER, "audience": AUDIENCE, "jwks_uri": jwks_uri}]),
         "EGRESS_ALLOWED": "127.0.0.1" if service == "tenancy" else "",
         **{f"{name.upper()}_ADDRESS": f"unix:{folder}/{name}.sock" for name in addresses},
     }
+    settings |= WEBHOOKS if service == "gateway" else {}
     environment = {**os.environ, **{f"MORNINGAI_{name}": value for name, value in settings.items()}}
     with (folder / f"{service}.log").open("wb") as log:
         command = [sys.executable, "-m", f"services.{service}"]

@@ -13,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from morningai.api.documents.v1 import documents_pb2 as documents
 from morningai.api.sources.v1 import sources_pb2 as sources
+from morningai.api.subscriptions.v1 import subscriptions_pb2 as hooks
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tenants.v1 import audit_pb2 as audit
 from morningai.api.tenants.v1 import keys_pb2 as keys
@@ -461,8 +462,119 @@ MEMBER_CASES = [
 ]  # fmt: skip
 
 
+HOOK_URL = "Use https://host/path."
+HOOK = "`webhook list` shows the endpoints of your tenant."
+DELIVERY = "`webhook deliveries` shows those of an endpoint."
+EGRESS = "Use a public host"
+UNKNOWN_HOOK = f"webhookEndpoints/{uuid4()}"
+
+
+def create_hook(url="https://8.8.8.8/hook", event_types=(), description=""):
+    endpoint = hooks.WebhookEndpoint(url=url, event_types=event_types, description=description)
+    request = hooks.CreateWebhookEndpointRequest(webhook_endpoint=endpoint)
+    return lambda client: client.subscriptions.CreateWebhookEndpoint(request)
+
+
+def update_hook(*paths, **fields):
+    endpoint = hooks.WebhookEndpoint(**{"name": UNKNOWN_HOOK, **fields})
+    request = hooks.UpdateWebhookEndpointRequest(webhook_endpoint=endpoint, update_mask={"paths": paths})
+    return lambda client: client.subscriptions.UpdateWebhookEndpoint(request)
+
+
+def get_hook(name):
+    return lambda client: client.subscriptions.GetWebhookEndpoint(hooks.GetWebhookEndpointRequest(name=name))
+
+
+def list_hooks(**fields):
+    return lambda client: client.subscriptions.ListWebhookEndpoints(hooks.ListWebhookEndpointsRequest(**fields))
+
+
+def list_hook_deliveries(**fields):
+    return lambda client: client.subscriptions.ListWebhookDeliveries(hooks.ListWebhookDeliveriesRequest(**fields))
+
+
+def redeliver(name):
+    return lambda client: client.subscriptions.RedeliverWebhook(hooks.RedeliverWebhookRequest(name=name))
+
+
+HOOK_URLS = {
+    "no address": "",
+    "a text": "hook",
+    "a file of this server": "file:///etc/passwd",
+    "another protocol": "ftp://example.org/",
+    "no host": "https:///hook",
+    "credentials": "https://ada:secret@example.org/",
+    "a fragment": "https://example.org/#x",
+    "a space": "https://example.org/a b",
+    "a line break": "https://example.org/\r\nx: y",
+    "letters to be encoded": "https://example.org/ö",
+    "no port": "https://example.org:0/",
+    "a port that is none": "https://example.org:x/",
+    "a port beyond": "https://example.org:65536/",
+    "half an address": "https://[::1/",
+    "a public host without encryption": "http://8.8.8.8/",
+}
+HOOK_HOSTS = {
+    "another loopback": "https://127.0.0.2/",
+    "loopback of version 6": "https://[::1]/",
+    "loopback in another notation": "https://[::ffff:127.0.0.1]/",
+    "loopback as a number": "https://2130706434/",
+    "the cloud's metadata": "http://169.254.169.254/latest/meta-data",
+    "the metadata of version 6": "https://[fd00:ec2::254]/",
+    "a link-local address": "https://[fe80::1]/",
+    "a private address": "https://192.168.0.1/",
+    "an unspecified address": "https://0.0.0.0/",
+}
+URL = "webhook_endpoint.url"
+HOOK_CASES = [
+    *(Case(f"a webhook to {name}", create_hook(url), INVALID, URL, HOOK_URL) for name, url in HOOK_URLS.items()),
+    *(Case(f"a webhook to {name}", create_hook(url), INVALID, URL, EGRESS) for name, url in HOOK_HOSTS.items()),
+    Case("a long webhook", create_hook("https://x/" + "a" * 2000), INVALID, URL, "Use at most 2000 characters."),
+    Case("a webhook with a NUL", create_hook("https://\x00"), INVALID, URL, NUL),
+    Case("an unknown event", create_hook(event_types=["x"]), INVALID, "webhook_endpoint.event_types", "task.failed"),
+    Case(
+        "an internal event",
+        create_hook(event_types=["task.succeeded", "task.requested"]),
+        INVALID,
+        "webhook_endpoint.event_types",
+        "or none for all of them",
+    ),
+    Case(
+        "a long description",
+        create_hook(description="x" * 201),
+        INVALID,
+        "webhook_endpoint.description",
+        "Use at most 200.",
+    ),
+    Case("a change of nothing", update_hook(), INVALID, "update_mask", "Use url, event_types, description, state."),
+    Case("a change of a name", update_hook("url", "name"), INVALID, "update_mask", "Use url"),
+    Case("a change to no state", update_hook("state"), INVALID, "webhook_endpoint.state", "Use enabled or disabled."),
+    Case("a change to an unknown state", update_hook("state", state=99), INVALID, "webhook_endpoint.state", "Use"),
+    Case("a change of an unknown webhook", update_hook("url"), NOT_FOUND, "webhook endpoint", HOOK),
+    Case("an unknown webhook", get_hook(UNKNOWN_HOOK), NOT_FOUND, "webhook endpoint", HOOK),
+    Case("a webhook name that is none", get_hook("webhookEndpoints/../x"), NOT_FOUND, "webhook endpoint", HOOK),
+    Case("an unknown delivery", redeliver(f"{UNKNOWN_HOOK}/deliveries/{uuid4()}"), NOT_FOUND, "webhook endpoint", HOOK),
+    Case("a delivery name that is none", redeliver(UNKNOWN_HOOK), NOT_FOUND, "webhook delivery", DELIVERY),
+    Case("deliveries to nothing", list_hook_deliveries(), NOT_FOUND, "webhook endpoint", HOOK),
+    Case("a negative page of webhooks", list_hooks(page_size=-1), INVALID, "page_size", "Use 1 to 200"),
+    Case("a page token of tasks for webhooks", list_hooks(page_token=TOKEN_OF_TASKS), INVALID, "page_token", PAGE),
+    Case(
+        "a page token of another webhook",
+        list_hook_deliveries(
+            parent=UNKNOWN_HOOK,
+            page_token=write_token("deliveries of webhookEndpoints/x", "2026-01-01T00:00:00+00:00", UUID(int=1)),
+        ),
+        INVALID,
+        "page_token",
+        PAGE,
+    ),
+]
+
+
 @pytest.mark.parametrize(
-    "case", [*TASK_CASES, *TENANT_CASES, *SOURCE_CASES, *KEY_CASES, *MEMBER_CASES], ids=lambda case: case.name
+    "case",
+    [*TASK_CASES, *TENANT_CASES, *SOURCE_CASES, *KEY_CASES, *MEMBER_CASES, *HOOK_CASES],
+    ids=lambda case: case.name,
 )
 async def test_bad_input_is_refused_and_leaves_no_row(connect, client, acme, platform, case):
     caller = await connect(*credentials(platform, acme)[case.caller])

@@ -19,6 +19,7 @@ from morningai.api.changes.v1 import changes_pb2, changes_pb2_grpc
 from morningai.api.documents.v1 import documents_pb2, documents_pb2_grpc
 from morningai.api.faqs.v1 import faqs_pb2, faqs_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2, sources_pb2_grpc
+from morningai.api.subscriptions.v1 import subscriptions_pb2, subscriptions_pb2_grpc
 from morningai.api.tasks.v1 import tasks_pb2, tasks_pb2_grpc
 from morningai.api.tenants.v1 import (
     audit_pb2,
@@ -38,6 +39,8 @@ KEY = "mk_test.secret"
 OPERATOR_KEY = "op_test.secret"
 TASK = "tasks/0198c1de-4f7a-7cc0-9c52-0d6a4f1f7f11"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+WEBHOOK = "webhookEndpoints/0198c1de-4f7a-7cc0-9c52-0d6a4f1f7f11"
+DELIVERY = f"{WEBHOOK}/deliveries/0198c1df-0000-7cc0-9c52-0d6a4f1f7f11"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -122,6 +125,31 @@ def audit_entry(number: int) -> audit_pb2.AuditEntry:
         resource="apiKeys/mk_2",
         trace_id=TRACE,
         outcome=audit_pb2.AUDIT_OUTCOME_SUCCEEDED,
+    )
+
+
+def webhook(**fields: object) -> subscriptions_pb2.WebhookEndpoint:
+    made = subscriptions_pb2.WebhookEndpoint(
+        name=WEBHOOK,
+        url="https://ci.example.org/hook",
+        event_types=["task.failed"],
+        state=subscriptions_pb2.WEBHOOK_ENDPOINT_STATE_ENABLED,
+        create_time=at(0),
+    )
+    made.MergeFrom(subscriptions_pb2.WebhookEndpoint(**fields))  # type: ignore[arg-type]  # as the caller names them
+    return made
+
+
+def delivery() -> subscriptions_pb2.WebhookDelivery:
+    return subscriptions_pb2.WebhookDelivery(
+        name=DELIVERY,
+        webhook_id="0198c1df-1111-7cc0-9c52-0d6a4f1f7f11",
+        event_type="task.failed",
+        state=subscriptions_pb2.WEBHOOK_DELIVERY_STATE_PENDING,
+        attempts=2,
+        response_status=500,
+        error="The endpoint answered 500.",
+        create_time=at(0),
     )
 
 
@@ -210,6 +238,7 @@ class Servicer(
     faqs_pb2_grpc.FaqServiceServicer,
     documents_pb2_grpc.DocumentServiceServicer,
     changes_pb2_grpc.ChangeServiceServicer,
+    subscriptions_pb2_grpc.SubscriptionServiceServicer,
     tenants_pb2_grpc.TenantServiceServicer,
     keys_pb2_grpc.ApiKeyServiceServicer,
     members_pb2_grpc.MemberServiceServicer,
@@ -322,6 +351,61 @@ class Servicer(
         await self._begin("GetChange", request, context)
         return change()
 
+    async def CreateWebhookEndpoint(
+        self, request: subscriptions_pb2.CreateWebhookEndpointRequest, context: Context
+    ) -> subscriptions_pb2.CreateWebhookEndpointResponse:
+        await self._begin("CreateWebhookEndpoint", request, context)
+        return subscriptions_pb2.CreateWebhookEndpointResponse(webhook_endpoint=webhook(), secret="whsec_c2VjcmV0")
+
+    async def ListWebhookEndpoints(
+        self, request: subscriptions_pb2.ListWebhookEndpointsRequest, context: Context
+    ) -> subscriptions_pb2.ListWebhookEndpointsResponse:
+        await self._begin("ListWebhookEndpoints", request, context)
+        return subscriptions_pb2.ListWebhookEndpointsResponse(webhook_endpoints=[webhook()])
+
+    async def GetWebhookEndpoint(
+        self, request: subscriptions_pb2.GetWebhookEndpointRequest, context: Context
+    ) -> subscriptions_pb2.WebhookEndpoint:
+        await self._begin("GetWebhookEndpoint", request, context)
+        disabled = subscriptions_pb2.WEBHOOK_ENDPOINT_STATE_DISABLED
+        return webhook(state=disabled, disabled_reason="The endpoint answered 410 Gone.")
+
+    async def UpdateWebhookEndpoint(
+        self, request: subscriptions_pb2.UpdateWebhookEndpointRequest, context: Context
+    ) -> subscriptions_pb2.WebhookEndpoint:
+        await self._begin("UpdateWebhookEndpoint", request, context)
+        return webhook()
+
+    async def DeleteWebhookEndpoint(
+        self, request: subscriptions_pb2.DeleteWebhookEndpointRequest, context: Context
+    ) -> subscriptions_pb2.DeleteWebhookEndpointResponse:
+        await self._begin("DeleteWebhookEndpoint", request, context)
+        return subscriptions_pb2.DeleteWebhookEndpointResponse()
+
+    async def RotateWebhookSecret(
+        self, request: subscriptions_pb2.RotateWebhookSecretRequest, context: Context
+    ) -> subscriptions_pb2.RotateWebhookSecretResponse:
+        await self._begin("RotateWebhookSecret", request, context)
+        return subscriptions_pb2.RotateWebhookSecretResponse(webhook_endpoint=webhook(), secret="whsec_bmV3")
+
+    async def PingWebhookEndpoint(
+        self, request: subscriptions_pb2.PingWebhookEndpointRequest, context: Context
+    ) -> subscriptions_pb2.WebhookDelivery:
+        await self._begin("PingWebhookEndpoint", request, context)
+        return delivery()
+
+    async def ListWebhookDeliveries(
+        self, request: subscriptions_pb2.ListWebhookDeliveriesRequest, context: Context
+    ) -> subscriptions_pb2.ListWebhookDeliveriesResponse:
+        await self._begin("ListWebhookDeliveries", request, context)
+        return subscriptions_pb2.ListWebhookDeliveriesResponse(webhook_deliveries=[delivery()])
+
+    async def RedeliverWebhook(
+        self, request: subscriptions_pb2.RedeliverWebhookRequest, context: Context
+    ) -> subscriptions_pb2.WebhookDelivery:
+        await self._begin("RedeliverWebhook", request, context)
+        return delivery()
+
     async def CreateTenant(
         self, request: tenants_pb2.CreateTenantRequest, context: Context
     ) -> tenants_pb2.CreateTenantResponse:
@@ -423,6 +507,7 @@ SERVICES = (
     faqs_pb2_grpc.add_FaqServiceServicer_to_server,
     documents_pb2_grpc.add_DocumentServiceServicer_to_server,
     changes_pb2_grpc.add_ChangeServiceServicer_to_server,
+    subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server,
     tenants_pb2_grpc.add_TenantServiceServicer_to_server,
     keys_pb2_grpc.add_ApiKeyServiceServicer_to_server,
     members_pb2_grpc.add_MemberServiceServicer_to_server,

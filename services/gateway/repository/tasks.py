@@ -1,4 +1,4 @@
-"""The gateway's rows."""
+"""Tasks, and the feed of their events."""
 
 from __future__ import annotations
 
@@ -10,26 +10,14 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from morningai.db.queries import load_queries
-from morningai.db.session import Database, Session
-from services.gateway.domain import Failure, KeptEvent, NewTask, Place, Step, Task, TaskKind, TaskState
+from morningai.db.session import Session
+from services.gateway.domain.tasks import Failure, KeptEvent, NewTask, Place, Step, Task, TaskKind, TaskState
 
 QUERIES = load_queries(__file__)
 END_OF_TIME = datetime.fromisoformat("9999-01-01T00:00:00+00:00")
 LAST_ID = UUID(int=2**128 - 1)
 BEFORE_ALL = Place(datetime.fromisoformat("0001-01-01T00:00:00+00:00"), UUID(int=0), 0)
 MOST_EVENTS = 500
-
-
-async def authenticate(database: Database, key: str) -> str | None:
-    """The grant for an API key, or None."""
-    async with database.connection() as connection:
-        row = await (await connection.execute(QUERIES["authenticate"], {"key": key})).fetchone()
-    return row["grant"] if row else None
-
-
-async def note_key_uses(database: Database, uses: Mapping[str, datetime]) -> None:
-    async with database.connection() as connection:
-        await connection.execute(QUERIES["note_key_uses"], {"key_ids": list(uses), "times": list(uses.values())})
 
 
 async def insert_task(session: Session, new: NewTask, *, task_id: UUID, trace_id: str) -> Task | None:

@@ -23,11 +23,11 @@ from morningai.rpc.call import CURRENT_CALL, Context, rpc_session
 from morningai.rpc.channel import proof_metadata
 from morningai.rpc.pages import page_limit, page_of, read_token, write_token
 from morningai.rpc.server import Prove
-from services.gateway import repository
-from services.gateway.domain import NewTask, Place, Task
+from services.gateway.domain.tasks import NewTask, Place, Task
 from services.gateway.feed import Feed
 from services.gateway.forwarder import abort_as, deadline_of
 from services.gateway.messages import kind_values, new_task_of, task_message
+from services.gateway.repository import tasks as repository
 
 LARGEST_PAGE = 500
 LARGEST_SEQUENCE = 2**63 - 1

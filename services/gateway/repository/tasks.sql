@@ -42,9 +42,3 @@ FROM (
 WHERE (began_at, task_id, sequence) > (%(after_began_at)s, %(after_task_id)s, %(after_sequence)s)
 ORDER BY began_at, task_id, sequence
 LIMIT %(limit)s
-
--- name: authenticate
-SELECT tenancy.authenticate(%(key)s) AS grant
-
--- name: note_key_uses
-SELECT tenancy.note_key_uses(%(key_ids)s, %(times)s)
