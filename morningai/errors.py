@@ -3,6 +3,7 @@
 MorningAIError
 ├── Retryable                 tried again later, within bounds
 │   ├── Unavailable           another part (bus, database, service, model) did not answer
+│   ├── RateLimited           the tenant's calls come too fast; names the limit
 │   └── Conflict              a concurrent change won; the same call may succeed now
 ├── Permanent                 the step or call fails with a reason a person can act on
 │   ├── InvalidInput          a field is wrong; names the field and the remedy
@@ -50,6 +51,14 @@ class Retryable(MorningAIError):
 
 class Unavailable(Retryable):
     reason = "UNAVAILABLE"
+
+
+class RateLimited(Retryable):
+    reason = "RATE_LIMITED"
+
+    def __init__(self, limit: str, message: str, *, remedy: str, retry_after_seconds: float) -> None:
+        super().__init__(message, remedy=remedy, retry_after_seconds=retry_after_seconds)
+        self.limit = limit
 
 
 class Conflict(Retryable):

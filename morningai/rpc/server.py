@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -25,6 +26,8 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 # Turns the call's metadata into a proof; empty when there is none.
 Prove: TypeAlias = Callable[[Context], Awaitable[str]]
+# Raises RateLimited for a call that comes too early.
+Admit: TypeAlias = Callable[[str, MethodRule], Awaitable[None]]
 Unary: TypeAlias = Callable[[object, Context], Awaitable[object]]
 Streaming: TypeAlias = Callable[[object, Context], AsyncIterator[object]]
 
@@ -32,6 +35,10 @@ Streaming: TypeAlias = Callable[[object, Context], AsyncIterator[object]]
 async def internal_proof(context: Context) -> str:
     """Between services the proof itself travels."""
     return metadata_value(context, PROOF_KEY)
+
+
+async def admit_all(proof: str, rule: MethodRule) -> None:
+    """Between services nothing is limited."""
 
 
 def metadata_value(context: Context, key: str) -> str:
@@ -72,9 +79,10 @@ def _written(behaviour: Streaming) -> Callable[[object, Context], Awaitable[None
 class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
     """Finds each call's rule and proof, and maps what it raises to a status."""
 
-    def __init__(self, rules: dict[str, MethodRule], prove: Prove) -> None:
+    def __init__(self, rules: dict[str, MethodRule], prove: Prove, admit: Admit) -> None:
         self._rules = rules
         self._prove = prove
+        self._admit = admit
 
     async def intercept_service(
         self,
@@ -85,7 +93,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         rule = self._rules.get(details.method)
         if handler is None or rule is None:
             return handler
-        return _wrapped(handler, rule, self._prove)
+        return _wrapped(handler, rule, partial(self._prove_and_admit, rule))
+
+    async def _prove_and_admit(self, rule: MethodRule, context: Context) -> str:
+        proof = await self._prove(context)
+        await self._admit(proof, rule)
+        return proof
 
 
 def _wrapped(handler: Handler, rule: MethodRule, prove: Prove) -> Handler:
@@ -150,13 +163,15 @@ async def _fail(context: Context, rule: MethodRule, error: Exception) -> None:
 class RpcServer:
     """One listening server; `health` turns SERVING with `start`."""
 
-    def __init__(self, address: str, services: Sequence[str], *, prove: Prove = internal_proof) -> None:
+    def __init__(
+        self, address: str, services: Sequence[str], *, prove: Prove = internal_proof, admit: Admit = admit_all
+    ) -> None:
         rules = {name: rule for service in services for name, rule in rules_of(service).items()}
         self.server = grpc.aio.server(
             interceptors=[
                 ClosingInterceptor(),
                 aio_server_interceptor(filter_=negate(health_check())),  # type: ignore[no-untyped-call]
-                CallInterceptor(rules, prove),
+                CallInterceptor(rules, prove, admit),
             ],
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),

@@ -20,6 +20,7 @@ from morningai.errors import (
     MorningAIError,
     NotFound,
     PermissionDenied,
+    RateLimited,
     Retryable,
     StepFailure,
     Unauthenticated,
@@ -38,6 +39,7 @@ CODES: tuple[tuple[type[MorningAIError], grpc.StatusCode], ...] = (
     (Unauthenticated, grpc.StatusCode.UNAUTHENTICATED),
     (PermissionDenied, grpc.StatusCode.PERMISSION_DENIED),
     (Conflict, grpc.StatusCode.ABORTED),
+    (RateLimited, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (Retryable, grpc.StatusCode.UNAVAILABLE),
 )
 DEFAULT_RETRY_SECONDS = 1.0
@@ -72,8 +74,21 @@ def remedy_of(error: grpc.RpcError) -> str:
     return next((str(info.metadata.get("remedy", "")) for info in _unpack(error, ErrorInfo)), "")
 
 
+def limit_of(error: grpc.RpcError) -> str:
+    """The limit that a failed call names; empty when it names none."""
+    return next((str(info.metadata.get("limit", "")) for info in _unpack(error, ErrorInfo)), "")
+
+
+def retry_seconds_of(error: grpc.RpcError) -> float | None:
+    """After how long a failed call may be made again; None when it does not say."""
+    return next((info.retry_delay.ToNanoseconds() / 1e9 for info in _unpack(error, RetryInfo)), None)
+
+
 def _details(error: MorningAIError) -> list[Message]:
-    details: list[Message] = [ErrorInfo(reason=error.reason, domain=DOMAIN, metadata={"remedy": error.remedy})]
+    info = ErrorInfo(reason=error.reason, domain=DOMAIN, metadata={"remedy": error.remedy})
+    details: list[Message] = [info]
+    if isinstance(error, RateLimited):
+        info.metadata["limit"] = error.limit
     if isinstance(error, InvalidInput):
         violation = BadRequest.FieldViolation(field=error.field, description=f"{error.problem} {error.remedy}".strip())
         details.append(BadRequest(field_violations=[violation]))

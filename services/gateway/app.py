@@ -19,6 +19,7 @@ from services.gateway.feed import Feed
 from services.gateway.forwarder import Forwarder
 from services.gateway.grpc_api import TaskServicer
 from services.gateway.handlers import make_handlers
+from services.gateway.limiter import Limiter
 from services.gateway.settings import Settings
 
 NAME = "gateway"
@@ -45,7 +46,12 @@ def make_service(settings: Settings) -> Service:
     routes = {service: channels[name] for service, name in ROUTES.items()}
     feed = Feed()
     authenticator = Authenticator(database, cache_seconds=settings.key_cache_seconds)
-    rpc = RpcServer(settings.grpc_address, ["morningai.api.tasks.v1.TaskService", *routes], prove=authenticator.prove)
+    rpc = RpcServer(
+        settings.grpc_address,
+        ["morningai.api.tasks.v1.TaskService", *routes],
+        prove=authenticator.prove,
+        admit=Limiter(database).admit,
+    )
     servicer = TaskServicer(
         database,
         feed,

@@ -39,3 +39,6 @@ ORDER BY min(received_at) OVER (PARTITION BY task_id), task_id, sequence
 
 -- name: authenticate
 SELECT tenancy.authenticate(%(key)s) AS grant
+
+-- name: admit
+SELECT tenancy.admit(%(proof)s, %(call_class)s) AS wait_microseconds

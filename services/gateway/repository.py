@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
+import psycopg
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from morningai.db.queries import load_queries
 from morningai.db.session import Database, Session
+from morningai.errors import Unauthenticated
+from morningai.rpc.call import CallClass
 from services.gateway.domain import Failure, NewTask, Step, Task, TaskKind, TaskState
 
 QUERIES = load_queries(__file__)
@@ -23,6 +26,17 @@ async def authenticate(database: Database, key: str) -> str | None:
     async with database.connection() as connection:
         row = await (await connection.execute(QUERIES["authenticate"], {"key": key})).fetchone()
     return row["grant"] if row else None
+
+
+async def admit(database: Database, proof: str, call_class: CallClass) -> float:
+    """Seconds until a call of the class may be made again; 0 when this one is admitted. Raises Unauthenticated."""
+    parameters: dict[str, object] = {"proof": proof, "call_class": call_class}
+    try:
+        row = await database.decide(QUERIES["admit"], parameters)
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise Unauthenticated("The proof is missing, forged or expired.") from error
+    assert row is not None
+    return float(row["wait_microseconds"]) / 1e6
 
 
 async def insert_task(session: Session, new: NewTask, *, task_id: UUID, trace_id: str) -> Task | None:

@@ -7,6 +7,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, Help, ResourceIn
 from morningai import errors
 from morningai.rpc.status import code_of, field_violations, reason_of, remedy_of, status_of
 
+TOO_FAST = errors.RateLimited("read_calls", "Too fast.", remedy="Wait.", retry_after_seconds=0.5)
 CASES = [
     (errors.InvalidInput("task.kinds", "is empty.", remedy="Name one."), "INVALID_ARGUMENT", "INVALID_INPUT"),
     (errors.NotFound("task", "tasks/1", remedy="List them."), "NOT_FOUND", "NOT_FOUND"),
@@ -17,6 +18,7 @@ CASES = [
     (errors.PermissionDenied("No scope."), "PERMISSION_DENIED", "PERMISSION_DENIED"),
     (errors.Conflict("Again."), "ABORTED", "CONFLICT"),
     (errors.Unavailable("Away."), "UNAVAILABLE", "UNAVAILABLE"),
+    (TOO_FAST, "RESOURCE_EXHAUSTED", "RATE_LIMITED"),
     (errors.Retryable("Later."), "UNAVAILABLE", "RETRYABLE"),
     (errors.Permanent("No."), "INTERNAL", "PERMANENT"),
     (errors.Poison("Never."), "INTERNAL", "POISON"),
