@@ -12,6 +12,7 @@ MorningAIError
 │   ├── FailedPrecondition    the resource is in a state that forbids this
 │   ├── Unauthenticated       no credential, or one that is not valid
 │   ├── PermissionDenied      a credential without the scope
+│   ├── QuotaExceeded         the tenant has as much as it may have; names the quota
 │   └── StepFailure           work ended without a result; carries the machine-readable reason
 └── Poison                    the message can never be handled; kept as a dead letter
 """
@@ -106,6 +107,14 @@ class Unauthenticated(Permanent):
 
 class PermissionDenied(Permanent):
     reason = "PERMISSION_DENIED"
+
+
+class QuotaExceeded(Permanent):
+    reason = "QUOTA_EXCEEDED"
+
+    def __init__(self, limit: str, message: str, *, remedy: str) -> None:
+        super().__init__(message, remedy=remedy)
+        self.limit = limit
 
 
 class StepFailure(Permanent):

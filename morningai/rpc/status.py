@@ -8,7 +8,7 @@ import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, Help, ResourceInfo, RetryInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, Help, QuotaFailure, ResourceInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
@@ -20,6 +20,7 @@ from morningai.errors import (
     MorningAIError,
     NotFound,
     PermissionDenied,
+    QuotaExceeded,
     RateLimited,
     Retryable,
     StepFailure,
@@ -39,6 +40,7 @@ CODES: tuple[tuple[type[MorningAIError], grpc.StatusCode], ...] = (
     (Unauthenticated, grpc.StatusCode.UNAUTHENTICATED),
     (PermissionDenied, grpc.StatusCode.PERMISSION_DENIED),
     (Conflict, grpc.StatusCode.ABORTED),
+    (QuotaExceeded, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (RateLimited, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (Retryable, grpc.StatusCode.UNAVAILABLE),
 )
@@ -87,8 +89,10 @@ def retry_seconds_of(error: grpc.RpcError) -> float | None:
 def _details(error: MorningAIError) -> list[Message]:
     info = ErrorInfo(reason=error.reason, domain=DOMAIN, metadata={"remedy": error.remedy})
     details: list[Message] = [info]
-    if isinstance(error, RateLimited):
+    if isinstance(error, (RateLimited, QuotaExceeded)):
         info.metadata["limit"] = error.limit
+        violation_of_quota = QuotaFailure.Violation(subject=error.limit, description=error.message)
+        details.append(QuotaFailure(violations=[violation_of_quota]))
     if isinstance(error, InvalidInput):
         violation = BadRequest.FieldViolation(field=error.field, description=f"{error.problem} {error.remedy}".strip())
         details.append(BadRequest(field_violations=[violation]))

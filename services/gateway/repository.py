@@ -11,6 +11,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from morningai.db.queries import load_queries
+from morningai.db.quotas import Quota, check_quota
 from morningai.db.session import Database, Session
 from morningai.errors import Unauthenticated
 from morningai.rpc.call import CallClass
@@ -40,7 +41,7 @@ async def admit(database: Database, proof: str, call_class: CallClass) -> float:
 
 
 async def insert_task(session: Session, new: NewTask, *, task_id: UUID, trace_id: str) -> Task | None:
-    """None when the request was accepted before."""
+    """None when the request was accepted before. Raises QuotaExceeded."""
     row = await session.row(
         QUERIES["insert_task"],
         {
@@ -53,7 +54,10 @@ async def insert_task(session: Session, new: NewTask, *, task_id: UUID, trace_id
             "trace_id": trace_id,
         },
     )
-    return _task(row) if row else None
+    if row is None:
+        return None
+    await check_quota(session, Quota.ACTIVE_TASKS, QUERIES["count_active_tasks"])
+    return _task(row)
 
 
 async def get_task_of_request(session: Session, request_id: UUID) -> Task:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from uuid import uuid4
 
 import grpc
 import psycopg
@@ -18,6 +19,7 @@ from morningai.rpc.call import CallClass, MethodRule
 from morningai.rpc.status import limit_of, reason_of, remedy_of, retry_seconds_of
 from services.gateway.authentication import MOST_UNKNOWN_AT_A_TIME, Authenticator
 from services.gateway.limiter import Limiter
+from tests.integration.gateway.platform import make_bundle, upload
 
 SET = "INSERT INTO tenancy.limits (tenant_id, name, operator_value) VALUES ('{}', '{}_calls_{}', {})"
 READING = MethodRule("/s/List", "tasks.read", internal=False, call_class=CallClass.READ)
@@ -86,6 +88,33 @@ async def test_a_watch_is_one_call_however_long_it_lasts(connect, acme, platform
             [event async for event in client.tasks.WatchTask(watching, timeout=5)]
         codes.append(refused.value.code())
     assert codes == [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.RESOURCE_EXHAUSTED]
+
+
+QUOTA = "INSERT INTO tenancy.limits (tenant_id, name, operator_value) VALUES ('{}', '{}', {})"
+
+
+def create_task(client, request_id):
+    task = api.Task(instruction="what?", source="sources/small", kinds=[api.TASK_KIND_ANSWER])
+    return client.tasks.CreateTask(api.CreateTaskRequest(task=task, request_id=request_id))
+
+
+async def test_a_task_above_the_quota_is_refused_and_a_repeated_request_is_not(client, acme, platform):
+    platform.database.execute(QUOTA.format(acme.tenant_id, "active_tasks", 1))
+    request_id = str(uuid4())
+    task = await create_task(client, request_id)
+    error = await refusal(create_task(client, str(uuid4())))
+    assert (error.code(), reason_of(error)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED")
+    assert (limit_of(error), retry_seconds_of(error)) == ("active_tasks", None)
+    assert remedy_of(error) == "Wait until a task has ended, or cancel one. An operator can raise the quota."
+    assert (await create_task(client, request_id)).name == task.name
+
+
+@pytest.mark.parametrize("quota", ["sources", "storage_bytes"])
+async def test_an_upload_above_the_quota_is_refused(client, acme, platform, bundle, tmp_path, quota):
+    platform.database.execute(QUOTA.format(acme.tenant_id, quota, 1))
+    again = {"sources": bundle, "storage_bytes": await make_bundle(tmp_path)}[quota]
+    error = await refusal(upload(client, again, source_id="another"))
+    assert (error.code(), limit_of(error)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, quota)
 
 
 class CountingDatabase(Database):
