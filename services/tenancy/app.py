@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from morningai.api.tenants.v1 import tenants_pb2_grpc
 from morningai.rpc.server import RpcServer
 from morningai.service import Service, make_database
 from services.tenancy.grpc_api.tenants import TenantServicer
 from services.tenancy.settings import Settings
+from services.tenancy.workflow import sweep_reservations
 
 NAME = "tenancy"
 
@@ -15,4 +18,12 @@ def make_service(settings: Settings) -> Service:
     database, relay_holder = make_database(settings)
     rpc = RpcServer(settings.grpc_address, ["morningai.api.tenants.v1.TenantService"])
     tenants_pb2_grpc.add_TenantServiceServicer_to_server(TenantServicer(database), rpc.server)
-    return Service(NAME, settings, database, relay_holder, handlers={}, rpc=rpc)
+    return Service(
+        NAME,
+        settings,
+        database,
+        relay_holder,
+        handlers={},
+        rpc=rpc,
+        background=[partial(sweep_reservations, database, every_seconds=settings.sweep_seconds)],
+    )
