@@ -124,7 +124,8 @@ class TestDatabase:
             key_id = f"mk_{uuid4().hex[:16]}"
             scopes = [
                 *("tasks.read", "tasks.write", "sources.read", "sources.write", "documents.read"),
-                *("answers.read", "faqs.read", "changes.read", "tenants.read"),
+                *("answers.read", "faqs.read", "changes.read", "tenants.read", "usage.read"),
+                "limits.write",
             ]
             tenant_id = _one(
                 connection, "SELECT tenancy.create_tenant(%s, %s, %s, %s, %s)", slug, slug, key_id, "secret", scopes

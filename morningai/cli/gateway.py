@@ -21,7 +21,7 @@ from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.sources.v1 import sources_pb2_grpc
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.api.tasks.v1 import tasks_pb2_grpc
-from morningai.api.tenants.v1 import tenants_pb2_grpc
+from morningai.api.tenants.v1 import tenants_pb2_grpc, usage_pb2_grpc
 from morningai.cli.connection import Target
 
 Q = TypeVar("Q")
@@ -55,6 +55,7 @@ class Gateway:
         self.documents = documents_pb2_grpc.DocumentServiceStub(self._channel)
         self.changes = changes_pb2_grpc.ChangeServiceStub(self._channel)
         self.tenants = tenants_pb2_grpc.TenantServiceStub(self._channel)
+        self.usage = usage_pb2_grpc.UsageServiceStub(self._channel)
 
     def __enter__(self) -> Gateway:
         return self

@@ -10,7 +10,7 @@ from morningai.api.documents.v1 import documents_pb2
 from morningai.api.faqs.v1 import faqs_pb2
 from morningai.api.sources.v1 import sources_pb2
 from morningai.api.tasks.v1 import tasks_pb2_grpc
-from morningai.api.tenants.v1 import tenants_pb2
+from morningai.api.tenants.v1 import tenants_pb2, usage_pb2
 from morningai.rpc.channel import make_channel
 from morningai.rpc.server import RpcServer
 from morningai.service import Service, make_database
@@ -32,9 +32,10 @@ ROUTES = {
     "morningai.api.faqs.v1.FaqService": "faqgen",
     "morningai.api.changes.v1.ChangeService": "codegen",
     "morningai.api.tenants.v1.TenantService": "tenancy",
+    "morningai.api.tenants.v1.UsageService": "tenancy",
 }
 # A service is found by its name once the module with its descriptor is loaded.
-DESCRIPTORS = (answers_pb2, changes_pb2, documents_pb2, faqs_pb2, sources_pb2, tenants_pb2)
+DESCRIPTORS = (answers_pb2, changes_pb2, documents_pb2, faqs_pb2, sources_pb2, tenants_pb2, usage_pb2)
 
 
 def make_service(settings: Settings) -> Service:

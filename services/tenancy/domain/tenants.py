@@ -23,6 +23,8 @@ OWNER_SCOPES = (
     "faqs.read",
     "changes.read",
     "tenants.read",
+    "usage.read",
+    "limits.write",
 )
 
 

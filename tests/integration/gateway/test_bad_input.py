@@ -12,6 +12,8 @@ import pytest
 from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tenants.v1 import tenants_pb2 as tenants
+from morningai.api.tenants.v1 import usage_pb2 as usage
+from morningai.api.tenants.v1 import usage_pb2_grpc
 from morningai.rpc.status import remedy_of
 from tests.integration.gateway.platform import Client, field_of, upload
 
@@ -67,6 +69,27 @@ def create_source(remote_uri, source_id="other"):
 
 def upload_bundle(content, source_id="other"):
     return lambda client: upload(client, content, source_id=source_id)
+
+
+def get_usage(**fields):
+    stub = usage_pb2_grpc.UsageServiceStub
+    return lambda client: stub(client.channel).GetUsage(usage.GetUsageRequest(**fields))
+
+
+def update_limits(*changes):
+    request = usage.UpdateLimitsRequest(changes=[usage.LimitChange(name=name, value=value) for name, value in changes])
+    return lambda client: usage_pb2_grpc.UsageServiceStub(client.channel).UpdateLimits(request)
+
+
+def update_tenant_limits(tenant, name="sources", value=1):
+    change = usage.LimitChange(name=name, value=value)
+    request = usage.UpdateTenantLimitsRequest(tenant=tenant, changes=[change])
+    return lambda client: usage_pb2_grpc.UsageServiceStub(client.channel).UpdateTenantLimits(request)
+
+
+def update_price(**price):
+    request = usage.UpdateModelPriceRequest(price=usage.ModelPrice(**price))
+    return lambda client: usage_pb2_grpc.UsageServiceStub(client.channel).UpdateModelPrice(request)
 
 
 INSTRUCTION = "Say what you want to know or to change."
@@ -171,6 +194,55 @@ TENANT_CASES = [
     Case("an unknown key", create_task(), UNAUTHENTICATED, "", KEY, "stranger"),
     Case("no key", create_task(), UNAUTHENTICATED, "", KEY, "nobody"),
 ]
+DATE = "Write it as YYYY-MM-DD."
+LISTED = "Use a name that is listed."
+BUDGETS = "Set tokens_per_day, tokens_per_month, money_per_day or money_per_month."
+TENANT = "Give 'tenants/' and the id that `tenant create` showed."
+MODEL = "Use 1 to 200 characters."
+USAGE_CASES = [
+    Case("a date that is none", get_usage(start_date="2026-02-30"), INVALID, "start_date", DATE),
+    Case("a date with a NUL", get_usage(end_date="2026-01-01\x00"), INVALID, "end_date", DATE),
+    Case(
+        "a period that ends before it starts",
+        get_usage(start_date="2026-02-02", end_date="2026-02-01"),
+        INVALID,
+        "end_date",
+        "Give a later one.",
+    ),
+    Case(
+        "a period of ages",
+        get_usage(start_date="0001-01-01", end_date="9999-12-31"),
+        INVALID,
+        "end_date",
+        "Ask for 366 days at most.",
+    ),
+    Case("an unknown group", get_usage(group=99), INVALID, "group", "Use day, month, task or model."),
+    Case("a limit that is no budget", update_limits(("sources", 1)), INVALID, "changes.name", BUDGETS),
+    Case("a limit without a name", update_limits(("", 1)), INVALID, "changes.name", LISTED),
+    Case("a limit with a NUL", update_limits(("tokens\x00", 1)), INVALID, "changes.name", LISTED),
+    Case("a negative budget", update_limits(("tokens_per_day", -1)), INVALID, "changes.value", "Use 0 or more"),
+    Case("a good change before a bad one", update_limits(("tokens_per_day", 1), ("x", 1)), INVALID, "changes.name", ""),
+    Case(
+        "more changes than anybody needs",
+        update_limits(*[("tokens_per_day", 1)] * 101),
+        INVALID,
+        "changes",
+        "Send 100 at most.",
+    ),
+    Case("limits of no tenant", update_tenant_limits("acme"), NOT_FOUND, "tenant", TENANT, "operator"),
+    Case("limits of nobody", update_tenant_limits(f"tenants/{uuid4()}"), NOT_FOUND, "tenant", TENANT, "operator"),
+    Case("a price of no model", update_price(model=""), INVALID, "price.model", MODEL, "operator"),
+    Case("a price of a long model", update_price(model="x" * 201), INVALID, "price.model", MODEL, "operator"),
+    Case("a price of a NUL", update_price(model="a\x00"), INVALID, "price.model", MODEL, "operator"),
+    Case(
+        "a negative price",
+        update_price(model="m", completion_price=-1),
+        INVALID,
+        "price.completion_price",
+        "Use 0 or more.",
+        "operator",
+    ),
+]
 GIT = "Send `git bundle create - HEAD` in pieces."
 URI = "Use https://host/path or ssh://user@host/path."
 SOURCE_ID = "Use 3 to 40 lower-case letters, digits and '-'."
@@ -196,7 +268,7 @@ SOURCE_CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", [*TASK_CASES, *TENANT_CASES, *SOURCE_CASES], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*TASK_CASES, *TENANT_CASES, *USAGE_CASES, *SOURCE_CASES], ids=lambda case: case.name)
 async def test_bad_input_is_refused_and_leaves_no_row(connect, client, acme, platform, case):
     keys = {"tenant": acme.api_key, "operator": platform.operator_key, "stranger": "mk_x.y", "nobody": ""}
     caller = await connect(keys[case.caller])

@@ -20,7 +20,7 @@ from morningai.api.documents.v1 import documents_pb2, documents_pb2_grpc
 from morningai.api.faqs.v1 import faqs_pb2, faqs_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2, sources_pb2_grpc
 from morningai.api.tasks.v1 import tasks_pb2, tasks_pb2_grpc
-from morningai.api.tenants.v1 import tenants_pb2, tenants_pb2_grpc
+from morningai.api.tenants.v1 import tenants_pb2, tenants_pb2_grpc, usage_pb2, usage_pb2_grpc
 from morningai.errors import MorningAIError, NotFound, Unauthenticated, Unavailable
 from morningai.rpc.call import Context
 from morningai.rpc.status import abort
@@ -168,6 +168,7 @@ class Servicer(
     documents_pb2_grpc.DocumentServiceServicer,
     changes_pb2_grpc.ChangeServiceServicer,
     tenants_pb2_grpc.TenantServiceServicer,
+    usage_pb2_grpc.UsageServiceServicer,
 ):
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -284,6 +285,42 @@ class Servicer(
         await self._begin("GetTenant", request, context)
         return tenants_pb2.Tenant(name="tenants/1", slug="acme")
 
+    async def GetUsage(self, request: usage_pb2.GetUsageRequest, context: Context) -> usage_pb2.GetUsageResponse:
+        await self._begin("GetUsage", request, context)
+        row = usage_pb2.UsageRow(
+            key="2026-11-02", calls=3, calls_in_full=1, prompt_tokens=1234, completion_tokens=56, money_micros=1_230_000
+        )
+        total = usage_pb2.UsageRow(key="total", calls=7, prompt_tokens=2000, completion_tokens=90, money_micros=5)
+        return usage_pb2.GetUsageResponse(rows=[row], total=total)
+
+    async def ListLimits(self, request: usage_pb2.ListLimitsRequest, context: Context) -> usage_pb2.ListLimitsResponse:
+        await self._begin("ListLimits", request, context)
+        return usage_pb2.ListLimitsResponse(limits=LIMITS)
+
+    async def UpdateLimits(
+        self, request: usage_pb2.UpdateLimitsRequest, context: Context
+    ) -> usage_pb2.UpdateLimitsResponse:
+        await self._begin("UpdateLimits", request, context)
+        return usage_pb2.UpdateLimitsResponse(limits=LIMITS)
+
+    async def UpdateTenantLimits(
+        self, request: usage_pb2.UpdateTenantLimitsRequest, context: Context
+    ) -> usage_pb2.UpdateTenantLimitsResponse:
+        await self._begin("UpdateTenantLimits", request, context, key=OPERATOR_KEY)
+        return usage_pb2.UpdateTenantLimitsResponse(limits=LIMITS)
+
+    async def UpdateModelPrice(
+        self, request: usage_pb2.UpdateModelPriceRequest, context: Context
+    ) -> usage_pb2.ModelPrice:
+        await self._begin("UpdateModelPrice", request, context, key=OPERATOR_KEY)
+        return request.price
+
+
+LIMITS = [
+    usage_pb2.Limit(name="sources", description="sources", value=500, operator_value=500),
+    usage_pb2.Limit(name="tokens_per_day", description="tokens", value=900, tenant_value=900, used=100),
+    usage_pb2.Limit(name="tokens_per_month", description="tokens", used=100),
+]
 
 SERVICES = (
     tasks_pb2_grpc.add_TaskServiceServicer_to_server,
@@ -293,6 +330,7 @@ SERVICES = (
     documents_pb2_grpc.add_DocumentServiceServicer_to_server,
     changes_pb2_grpc.add_ChangeServiceServicer_to_server,
     tenants_pb2_grpc.add_TenantServiceServicer_to_server,
+    usage_pb2_grpc.add_UsageServiceServicer_to_server,
 )
 
 
