@@ -11,8 +11,9 @@ from morningai.api.faqs.v1 import faqs_pb2
 from morningai.api.sources.v1 import sources_pb2
 from morningai.api.tasks.v1 import tasks_pb2_grpc
 from morningai.api.tenants.v1 import tenants_pb2, usage_pb2
+from morningai.rpc.call import MethodRule
 from morningai.rpc.channel import make_channel
-from morningai.rpc.server import RpcServer
+from morningai.rpc.server import Metadata, RpcServer
 from morningai.service import Service, make_database
 from services.gateway.authentication import Authenticator
 from services.gateway.feed import Feed
@@ -47,11 +48,13 @@ def make_service(settings: Settings) -> Service:
     routes = {service: channels[name] for service, name in ROUTES.items()}
     feed = Feed()
     authenticator = Authenticator(database, cache_seconds=settings.key_cache_seconds)
+    limiter = Limiter(database)
     rpc = RpcServer(
         settings.grpc_address,
         ["morningai.api.tasks.v1.TaskService", *routes],
         prove=authenticator.prove,
-        admit=Limiter(database).admit,
+        admit=limiter.admit,
+        refuse=partial(_refuse, authenticator, limiter),
     )
     servicer = TaskServicer(
         database,
@@ -73,3 +76,9 @@ def make_service(settings: Settings) -> Service:
         rpc=rpc,
         closing=[partial(channel.close, None) for channel in channels.values()],
     )
+
+
+def _refuse(authenticator: Authenticator, limiter: Limiter, metadata: Metadata, rule: MethodRule) -> None:
+    grant = authenticator.known_grant(metadata)
+    if grant is not None:
+        limiter.refuse(grant, rule)

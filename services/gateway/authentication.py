@@ -10,7 +10,7 @@ from typing import TypeVar
 from morningai.db.session import Database
 from morningai.errors import Unauthenticated
 from morningai.rpc.call import Context
-from morningai.rpc.server import metadata_value
+from morningai.rpc.server import Metadata, value_of
 from services.gateway import repository
 
 SCHEME = "bearer "
@@ -37,12 +37,13 @@ class Authenticator:
 
     async def prove(self, context: Context) -> str:
         """Raises Unauthenticated."""
-        header = metadata_value(context, "authorization")
-        if not header.lower().startswith(SCHEME):
-            raise Unauthenticated("The call carries no API key.", remedy=REMEDY)
-        key = header[len(SCHEME) :].strip()
-        digest = hashlib.sha256(key.encode()).digest()
+        key = _key(context.invocation_metadata() or ())
+        digest = _digest(key)
         return self._known(digest) or await self._authenticate(key, digest)
+
+    def known_grant(self, metadata: Metadata) -> str | None:
+        """Without asking; None when PostgreSQL has to be. Raises Unauthenticated."""
+        return self._known(_digest(_key(metadata)))
 
     def _known(self, digest: bytes) -> str | None:
         """Raises Unauthenticated for a key that was refused a moment ago."""
@@ -68,6 +69,17 @@ class Authenticator:
             raise Unauthenticated("The API key is not valid.", remedy=REMEDY)
         _put(self._grants, digest, (ends_at, grant), most=LARGEST_CACHE)
         return grant
+
+
+def _key(metadata: Metadata) -> str:
+    header = value_of(metadata, "authorization")
+    if not header.lower().startswith(SCHEME):
+        raise Unauthenticated("The call carries no API key.", remedy=REMEDY)
+    return header[len(SCHEME) :].strip()
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()
 
 
 def _put(cache: dict[bytes, V], digest: bytes, value: V, *, most: int) -> None:

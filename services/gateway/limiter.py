@@ -50,6 +50,12 @@ class Limiter:
                 lane.asks_again_at = now + min(wait_seconds, LONGEST_MEMORY_SECONDS)
                 raise _rate_limited(rule.call_class, wait_seconds)
 
+    def refuse(self, proof: str, rule: MethodRule) -> None:
+        """Raises RateLimited when the call would be refused without a question."""
+        lane = self._lanes.get((_tenant(proof), rule.call_class))
+        if lane is not None:
+            _refuse_while_denied(lane, rule.call_class)
+
     def _lane(self, key: LaneKey) -> Lane:
         if len(self._lanes) >= MOST_LANES and key not in self._lanes:
             self._lanes = {known: lane for known, lane in self._lanes.items() if lane.deciding.locked()}
