@@ -10,6 +10,7 @@ MorningAIError
 │   ├── NotFound              no such resource for this tenant
 │   ├── AlreadyExists         the name is taken
 │   ├── FailedPrecondition    the resource is in a state that forbids this
+│   │   └── TaskEnded         the seal's task has ended: nothing is done for it any more
 │   ├── Unauthenticated       no credential, or one that is not valid
 │   ├── PermissionDenied      a credential without the scope
 │   ├── QuotaExceeded         the tenant has as much as it may have; names the quota
@@ -26,6 +27,11 @@ def plain(text: str) -> str:
     """A text that any message and any row can hold: no control characters, no lone surrogates, at most 2,000 long."""
     kept = "".join(c for c in text if c in "\n\t" or (c >= " " and not "\ud800" <= c <= "\udfff"))
     return kept if len(kept) <= LONGEST_TEXT else kept[: LONGEST_TEXT - 1] + "…"
+
+
+def storable(text: str) -> str:
+    """A text of any length that PostgreSQL's jsonb can hold: no NUL and no lone surrogates."""
+    return text.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 class MorningAIError(Exception):
@@ -99,6 +105,10 @@ class AlreadyExists(Permanent):
 
 class FailedPrecondition(Permanent):
     reason = "FAILED_PRECONDITION"
+
+
+class TaskEnded(FailedPrecondition):
+    reason = "TASK_ENDED"
 
 
 class Unauthenticated(Permanent):

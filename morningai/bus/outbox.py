@@ -28,7 +28,6 @@ UPDATE outbox SET published_at = NULL, due_at = now()
 WHERE causation_id = %(id)s AND published_at IS NOT NULL AND work_id IS NULL
 """
 WITHDRAW: LiteralString = "UPDATE outbox SET published_at = now() WHERE id = %(id)s AND published_at IS NULL"
-POSTPONE: LiteralString = "UPDATE outbox SET due_at = %(due_at)s WHERE id = %(id)s AND published_at IS NULL"
 
 
 async def emit(
@@ -88,7 +87,3 @@ async def reply_again(session: Session, command_id: UUID) -> None:
 async def withdraw(session: Session, message_id: UUID) -> None:
     """A timer that is no longer needed never fires."""
     await session.execute(WITHDRAW, {"id": message_id})
-
-
-async def postpone(session: Session, message_id: UUID, due_at: datetime) -> None:
-    await session.execute(POSTPONE, {"id": message_id, "due_at": due_at})

@@ -21,12 +21,14 @@ from morningai.bus.handling import Short
 from morningai.bus.retry import retry_delay_seconds
 from morningai.bus.work import Long, WorkLimits
 from morningai.db.session import Database
-from morningai.errors import MorningAIError, Permanent, Poison, Retryable, Unauthenticated
+from morningai.errors import MorningAIError, Permanent, Poison, Retryable, TaskEnded, Unauthenticated, plain
 from morningai.logging import bind_contextvars, clear_contextvars
 
 log = structlog.get_logger()
 
 NO_TENANT = UUID(int=0)
+# The database does not answer, which says nothing about the message.
+AWAY = (psycopg.OperationalError, PoolTimeout)
 BURY: LiteralString = """
 INSERT INTO dead_letters
   (tenant_id, message_id, consumer, type, subject, headers, body, reason, error, deliveries, trace_id)
@@ -63,9 +65,12 @@ class Settler:
         try:
             await self._handle(message, envelope)
             await message.ack()
+        except TaskEnded:
+            log.info("bus.message.late", type=envelope.type.short_name, message_id=str(envelope.id))
+            await message.ack()
         except (Poison, Permanent) as error:
             await self._bury(message, envelope, error)
-        except (Retryable, psycopg.OperationalError, PoolTimeout, TimeoutError) as error:
+        except (Retryable, *AWAY, TimeoutError) as error:
             await self._return(message, envelope, error)
         except Exception as error:  # the bus boundary: unknown errors are returned, then kept
             log.exception("bus.message.crashed", type=envelope.type.short_name, message_id=str(envelope.id))
@@ -81,19 +86,22 @@ class Settler:
             await handler(self.database, envelope, limits=self.limits, acknowledge=message.ack)
 
     async def _return(self, message: NatsMessage, envelope: Envelope, error: Exception) -> None:
-        deliveries = _deliveries(message)
-        if deliveries >= self.max_deliveries and not isinstance(error, (psycopg.OperationalError, PoolTimeout)):
+        if _deliveries(message) >= self.max_deliveries and not isinstance(error, AWAY):
             await self._bury(message, envelope, error)
-            return
+        else:
+            await self._postpone(message, error)
+
+    async def _postpone(self, message: NatsMessage, error: Exception) -> None:
+        deliveries = _deliveries(message)
         asked = error.retry_after_seconds if isinstance(error, Retryable) else None
         delay = asked or retry_delay_seconds(deliveries, first=self.limits.retry_delay_seconds)
         log.warning(
             "bus.message.returned",
-            type=envelope.type.short_name,
-            message_id=str(envelope.id),
+            type=plain(message.headers.get("ce-type", "")),
+            message_id=plain(message.headers.get("ce-id", "")),
             deliveries=deliveries,
             delay_seconds=round(delay, 2),
-            error=str(error),
+            error=plain(str(error)),
         )
         await message.nack(delay=delay)
 
@@ -103,43 +111,45 @@ class Settler:
         try:
             async with self.database.tenant_session(envelope.seal) as session:
                 await session.execute(BURY, row | {"tenant_id": session.tenant_id})
-        except Unauthenticated:
-            await self._quarantine(row)
-        except psycopg.OperationalError as unreachable:
-            await self._return(message, envelope, unreachable)
-            return
-        await message.ack()
+        except (Unauthenticated, TaskEnded):
+            await self._quarantine(message, row)
+        except (psycopg.Error, PoolTimeout) as refused:
+            await self._postpone(message, refused)
+        else:
+            await message.ack()
 
     async def _bury_unverified(self, message: NatsMessage, error: Poison) -> None:
         row = _dead_letter(message, error, consumer=self.consumer)
-        try:
-            await self._quarantine(row | {"message_id": uuid4(), "type": message.headers.get("ce-type", "")})
-        except psycopg.OperationalError as unreachable:
-            log.warning("bus.message.returned", error=str(unreachable))
-            await message.nack(delay=retry_delay_seconds(_deliveries(message), first=self.limits.retry_delay_seconds))
-            return
-        await message.ack()
+        kind = plain(message.headers.get("ce-type", ""))
+        await self._quarantine(message, row | {"message_id": uuid4(), "type": kind})
 
-    async def _quarantine(self, row: dict[str, object]) -> None:
+    async def _quarantine(self, message: NatsMessage, row: dict[str, object]) -> None:
         """A message that proves no tenant belongs to none: only an operator can see it."""
-        async with self.database.connection() as connection:
-            await connection.execute(BURY, row | {"tenant_id": NO_TENANT})
+        try:
+            async with self.database.connection() as connection:
+                await connection.execute(BURY, row | {"tenant_id": NO_TENANT})
+        except (psycopg.Error, PoolTimeout) as refused:
+            await self._postpone(message, refused)
+        else:
+            await message.ack()
 
 
 def _dead_letter(message: NatsMessage, error: Exception, *, consumer: str) -> dict[str, object]:
-    reason = error.reason if isinstance(error, MorningAIError) else type(error).__name__
+    """A row that can be written whatever the message and the error say."""
+    reason = plain(error.reason if isinstance(error, MorningAIError) else type(error).__name__)
     deliveries = _deliveries(message)
-    log.error("bus.message.buried", consumer=consumer, reason=reason, error=str(error), deliveries=deliveries)
-    headers = {name: value for name, value in message.headers.items() if name != "ce-seal"}
+    text = plain(str(error))
+    log.error("bus.message.buried", consumer=consumer, reason=reason, error=text, deliveries=deliveries)
+    headers = {plain(name): plain(value) for name, value in message.headers.items() if name != "ce-seal"}
     return {
         "consumer": consumer,
-        "subject": message.raw_message.subject,
+        "subject": plain(message.raw_message.subject),
         "headers": json.dumps(headers),
         "body": message.body,
         "reason": reason,
-        "error": str(error),
+        "error": text,
         "deliveries": deliveries,
-        "trace_id": _trace_id(message.headers.get("traceparent", "")),
+        "trace_id": _trace_id(headers.get("traceparent", "")),
     }
 
 

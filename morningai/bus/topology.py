@@ -1,4 +1,4 @@
-"""The two streams and every durable consumer: made, and made again when they are gone, by one service alone.
+"""The three streams and every durable consumer: made, and made again when they are gone, by one service alone.
 
 A service that could make its own consumer could give it any filter, and so read every other service's messages.
 """
@@ -12,12 +12,13 @@ import nats.errors
 import structlog
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StreamConfig
+from nats.js.errors import APIError, BadRequestError, NotFoundError
 from nats.js.errors import Error as JetStreamError
-from nats.js.errors import NotFoundError
 
 from morningai.bus import subjects
 from morningai.bus.catalogue import Subscription, subscriptions_of
 from morningai.bus.permissions import SERVICES
+from morningai.errors import FailedPrecondition
 
 log = structlog.get_logger()
 
@@ -25,6 +26,8 @@ SEVEN_DAYS_SECONDS = 7 * 24 * 3600
 LOOK_SECONDS = 15.0
 ASK_AGAIN_SECONDS = 0.1
 MOST_UNACKNOWLEDGED = 1000
+# JetStream's code for "stream name already in use with a different configuration".
+NAME_IN_USE = 10058
 
 STREAMS = (
     StreamConfig(
@@ -38,18 +41,57 @@ STREAMS = (
         subjects=[f"{subjects.COMMANDS_PREFIX}.>"],
         retention=RetentionPolicy.WORK_QUEUE,
     ),
+    StreamConfig(
+        name=subjects.PUBLIC_STREAM,
+        subjects=[f"{subjects.PUBLIC_PREFIX}.>"],
+        retention=RetentionPolicy.LIMITS,
+        max_age=SEVEN_DAYS_SECONDS,
+    ),
 )
 
 
 async def ensure_topology(
     jetstream: JetStreamContext, *, ack_wait_seconds: float, services: Iterable[str] = SERVICES
 ) -> None:
-    """Make the streams and the services' consumers; what exists is kept, and takes today's settings."""
+    """Make the streams and the services' consumers; what exists is kept, and takes today's settings.
+
+    Raises FailedPrecondition for a setting that JetStream does not change on a stream that exists.
+    """
     for stream in STREAMS:
-        await jetstream.add_stream(stream)
+        await _ensure_stream(jetstream, stream)
     for service in services:
         for subscription in subscriptions_of(service):
             await jetstream.add_consumer(subscription.stream, _consumer(subscription, ack_wait_seconds))
+
+
+async def _ensure_stream(jetstream: JetStreamContext, stream: StreamConfig) -> None:
+    try:
+        await jetstream.add_stream(stream)
+        return
+    except BadRequestError as error:
+        if error.err_code != NAME_IN_USE:
+            raise
+    kept = (await jetstream.stream_info(str(stream.name))).config
+    wanted = kept.evolve(**_own_settings(stream))
+    if wanted != kept:
+        await _update(jetstream, wanted)
+
+
+async def _update(jetstream: JetStreamContext, stream: StreamConfig) -> None:
+    try:
+        await jetstream.update_stream(stream)
+    except APIError as error:
+        raise FailedPrecondition(
+            f"Stream {stream.name} cannot take today's settings: {error.description}.",
+            remedy=f"Stop the services, delete the stream (`nats stream rm {stream.name}`), and start them again.",
+        ) from error
+    log.info("bus.stream.updated", stream=stream.name)
+
+
+def _own_settings(stream: StreamConfig) -> dict[str, object]:
+    """What is set here; the rest, e.g. the number of replicas, is the operator's."""
+    unset = vars(StreamConfig())
+    return {name: value for name, value in vars(stream).items() if value != unset[name]}
 
 
 async def keep_topology(jetstream: JetStreamContext, *, ack_wait_seconds: float) -> None:
@@ -60,7 +102,7 @@ async def keep_topology(jetstream: JetStreamContext, *, ack_wait_seconds: float)
             if not await _is_whole(jetstream):
                 log.warning("bus.topology.restored")
                 await ensure_topology(jetstream, ack_wait_seconds=ack_wait_seconds)
-        except (nats.errors.Error, JetStreamError, TimeoutError) as error:
+        except (nats.errors.Error, JetStreamError, TimeoutError, FailedPrecondition) as error:
             log.warning("bus.topology.unknown", error=f"{type(error).__name__}: {error}")
 
 

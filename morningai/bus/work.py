@@ -26,7 +26,16 @@ from morningai.bus.envelope import Envelope
 from morningai.bus.handling import Acknowledge, check_seal
 from morningai.bus.retry import retry_delay_seconds
 from morningai.db.session import Database, Session
-from morningai.errors import MorningAIError, Permanent, Poison, Retryable, StepFailure, Unauthenticated, plain
+from morningai.errors import (
+    MorningAIError,
+    Permanent,
+    Poison,
+    Retryable,
+    StepFailure,
+    TaskEnded,
+    Unauthenticated,
+    plain,
+)
 
 log = structlog.get_logger()
 
@@ -120,7 +129,7 @@ class Work:
 
     def progress(self, fraction: float, detail: str) -> None:
         """Note how far it is (0 to 1); the next renewal writes it."""
-        self.fraction, self.detail = fraction, detail
+        self.fraction, self.detail = fraction, plain(detail)
 
 
 @dataclass(frozen=True)
@@ -270,6 +279,8 @@ async def _renew_until_stopped(work: Work, limits: WorkLimits) -> None:
         try:
             async with asyncio.timeout_at(max(renewed + limits.lease_seconds, loop.time() + RENEW_SECONDS)):
                 row = await _renew(work, limits)
+        except TaskEnded as error:
+            raise Superseded("The task has ended.") from error
         except (psycopg.OperationalError, TimeoutError) as error:
             if loop.time() >= renewed + limits.lease_seconds:
                 raise Superseded("The lease could not be renewed.") from error
@@ -323,6 +334,6 @@ async def _retry_or_fail(work: Work, error: Exception, limits: WorkLimits) -> No
     log.warning("work.attempt.retried", attempt=work.attempt, delay_seconds=round(delay, 1), error=str(error))
     async with work.database.tenant_session(work.proof) as session:
         await session.execute(
-            RENEW, _key(work) | {"seconds": delay, "detail": f"attempt {work.attempt} failed: {error}"[:500]}
+            RENEW, _key(work) | {"seconds": delay, "detail": plain(f"attempt {work.attempt} failed: {error}")}
         )
         session.wakes_relay = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -16,7 +17,7 @@ T = TypeVar("T")
 PAGE_SIZE = 100
 
 
-def all_pages(fetch: Callable[[int, str], tuple[Sequence[T], str]], *, limit: int) -> list[T]:
+def all_pages(fetch: Callable[[int, str], tuple[Sequence[T], str]], *, limit: int = sys.maxsize) -> list[T]:
     """`fetch` takes a page size and a token and gives a page and the next token, which is empty at the end."""
     found: list[T] = []
     token = ""

@@ -11,7 +11,23 @@ from collections.abc import Sequence
 import typer
 from typer._click import exceptions as bad_usage  # typer carries click inside and gives these no other name
 
-from morningai.cli.commands import demo, document, limits, model, source, task, tenant, trace, up, usage, work
+from morningai.cli.commands import (
+    audit,
+    demo,
+    document,
+    key,
+    limits,
+    member,
+    model,
+    proof_key,
+    source,
+    task,
+    tenant,
+    trace,
+    up,
+    usage,
+    work,
+)
 from morningai.cli.exit_code import EXIT_CODES_HELP, ExitCode
 from morningai.cli.output import Output
 from morningai.cli.problem import Problem
@@ -41,7 +57,8 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     app.callback()(_no_options)
-    for commands in (up, source, work, task, document, tenant, limits, usage, trace, model, demo):
+    administration = (tenant, member, key, limits, usage, audit)
+    for commands in (up, source, work, task, document, *administration, trace, model, proof_key, demo):
         commands.register(app)
     return app
 

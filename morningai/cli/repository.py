@@ -60,8 +60,14 @@ def head_commit(folder: Path) -> str:
 
 
 def write_bundle(repository: LocalRepository, bundle: Path) -> None:
-    """HEAD and its whole history; nothing uncommitted, no other branch."""
-    read_git("bundle", "create", "--quiet", str(bundle), "HEAD", folder=repository.folder)
+    """HEAD and its whole history; nothing uncommitted, no other branch. Raises InvalidInput("path")."""
+    done = run_git("bundle", "create", "--quiet", str(bundle), "HEAD", folder=repository.folder)
+    if done.returncode != 0:
+        raise InvalidInput(
+            "path",
+            f"{repository.folder} cannot be bundled: git says {_first_line(done.stderr)!r}.",
+            remedy="See what it lacks with `git fsck`, complete it with `git fetch --refetch`, then add it again.",
+        )
 
 
 def upload_parts(source_id: str, repository: LocalRepository, bundle: Path) -> Iterator[api.UploadSourceRequest]:
@@ -107,6 +113,12 @@ def _environment() -> dict[str, str]:
 
 def _is_git_state(name: str) -> bool:
     return name.startswith("GIT_") and not name.startswith("GIT_CONFIG")
+
+
+def _first_line(text: str) -> str:
+    """The cause; what follows it is what became of the cause."""
+    lines = text.strip().splitlines()
+    return lines[0].removeprefix("error: ").removeprefix("fatal: ") if lines else "no reason"
 
 
 def _last_line(text: str) -> str:

@@ -11,6 +11,9 @@ from morningai.api.answers.v1.answers_pb2 import Evidence, Provenance
 from morningai.api.changes.v1 import changes_pb2 as changes
 from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
+from morningai.api.tenants.v1 import audit_pb2 as audit
+from morningai.api.tenants.v1 import members_pb2 as members
+from morningai.api.tenants.v1 import tenants_pb2 as tenants
 
 ENDED = frozenset(
     {
@@ -51,6 +54,18 @@ def source_kind(kind: int) -> str:
 
 def change_state(state: int) -> str:
     return _word(changes.ChangeState.DESCRIPTOR, state)
+
+
+def audit_outcome(outcome: int) -> str:
+    return _word(audit.AuditOutcome.DESCRIPTOR, outcome)
+
+
+def member_role(role: int) -> str:
+    return _word(members.MemberRole.DESCRIPTOR, role)
+
+
+def tenant_state(state: int) -> str:
+    return _word(tenants.TenantState.DESCRIPTOR, state)
 
 
 def _word(enum: EnumDescriptor, number: int) -> str:

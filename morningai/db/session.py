@@ -15,14 +15,16 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from morningai.errors import Unauthenticated
+from morningai.errors import TaskEnded, Unauthenticated
+from morningai.telemetry import current_trace_id
 
 Connection: TypeAlias = psycopg.AsyncConnection[DictRow]
 Parameters: TypeAlias = dict[str, object]
 
 OPEN_SESSION: LiteralString = """
-SELECT (p).tenant_id, (p).principal, (p).scopes, (p).task_id, (p).message_id FROM kernel.open_session(%s) AS p
+SELECT kernel.open_session(%(proof)s), set_config('morningai.trace_id', %(trace_id)s, true)
 """
+GRANT_KIND = "g"
 
 
 @dataclass
@@ -92,7 +94,10 @@ class Database:
 
     @asynccontextmanager
     async def tenant_session(self, proof: str) -> AsyncIterator[Session]:
-        """Open a transaction as the proof's tenant. Raises Unauthenticated when PostgreSQL refuses the proof."""
+        """Open a transaction as the proof's tenant.
+
+        Raises Unauthenticated when PostgreSQL refuses the proof, TaskEnded for a seal that ended with its task.
+        """
         async with self._pool.connection() as connection:
             session = await _open(connection, proof)
             yield session
@@ -110,15 +115,16 @@ class Database:
 
 async def _open(connection: Connection, proof: str) -> Session:
     try:
-        row = await (await connection.execute(OPEN_SESSION, (proof,))).fetchone()
-    except psycopg.errors.InsufficientPrivilege as error:
+        await connection.execute(OPEN_SESSION, {"proof": proof, "trace_id": current_trace_id()})
+    except (psycopg.errors.InsufficientPrivilege, psycopg.DataError, UnicodeEncodeError) as error:
         raise Unauthenticated("The proof is missing, forged or expired.") from error
-    assert row is not None
-    return Session(
-        connection=connection,
-        tenant_id=row["tenant_id"],
-        principal=row["principal"],
-        scopes=tuple(row["scopes"]),
-        task_id=row["task_id"],
-        message_id=row["message_id"],
-    )
+    except psycopg.errors.ObjectNotInPrerequisiteState as error:
+        raise TaskEnded("The task of this seal has ended.") from error
+    return _session(connection, proof)
+
+
+def _session(connection: Connection, verified: str) -> Session:
+    """The parts of a proof that PostgreSQL has just verified; its layout is in the kernel's migrations."""
+    _, kind, tenant_id, principal, scopes, *rest = verified.split("|")
+    task_id, message_id = (None, None) if kind == GRANT_KIND else (UUID(rest[0]), UUID(rest[1]))
+    return Session(connection, UUID(tenant_id), principal, tuple(scopes.split(",")), task_id, message_id)

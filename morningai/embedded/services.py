@@ -15,6 +15,10 @@ from morningai.embedded.process import ChildProcess, Command
 
 SERVICES = ("gateway", "orchestrator", "docs", "faqgen", "codegen", "tenancy")
 DATABASE = "morningai"
+# What only tenancy presents: its second user on the bus, and the issuer of subscribers' credentials.
+CALLOUT_USER = "callout"
+ISSUER = "issuer"
+BUS_SECRETS = (*SERVICES, CALLOUT_USER, ISSUER)
 _PASSED_NAMES = frozenset(
     {
         "PATH",
@@ -45,11 +49,11 @@ class ServiceCommand:
 
 @dataclass(frozen=True)
 class ServiceConnections:
-    """`dsn` gives the connection string of a login; `nats_passwords` are by service."""
+    """`dsn` gives the connection string of a login; `nats_secrets` are by the names of BUS_SECRETS."""
 
     dsn: Callable[[str], str]
     nats_url: str
-    nats_passwords: Mapping[str, str]
+    nats_secrets: Mapping[str, str]
     gateway_address: str
 
 
@@ -82,9 +86,17 @@ def service_environment(
         "MORNINGAI_RELAY_DSN": connections.dsn(f"{name}_relay"),
         "MORNINGAI_NATS_URL": connections.nats_url,
         "MORNINGAI_NATS_USER": name,
-        "MORNINGAI_NATS_PASSWORD": connections.nats_passwords[name],
+        "MORNINGAI_NATS_PASSWORD": connections.nats_secrets[name],
         "MORNINGAI_GRPC_ADDRESS": service_address(name, sockets, connections.gateway_address),
         "MORNINGAI_WORK_DIR": str(data_dir.work / name),
+        **(_door_environment(connections) if name == "tenancy" else {}),
+    }
+
+
+def _door_environment(connections: ServiceConnections) -> dict[str, str]:
+    return {
+        "MORNINGAI_CALLOUT_PASSWORD": connections.nats_secrets[CALLOUT_USER],
+        "MORNINGAI_ISSUER_SECRET": connections.nats_secrets[ISSUER],
     }
 
 

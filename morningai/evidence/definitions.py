@@ -14,12 +14,18 @@ from morningai.evidence.prose import sentence_spans
 from morningai.evidence.statements import Statement, without_markup
 
 _MODIFIERS = (
-    r"(?:(?:export|default|public|private|protected|internal|static|final|abstract|async|open|sealed|override|declare"
+    r"(?:(?:export|default|public|private|protected|internal|static|final|abstract|async|open|sealed|override|declare|partial|readonly"
     r"|pub(?:\([^)]*\))?)\s+)*"
+)
+_METHOD_MODIFIERS = (
+    r"(?:public|private|protected|internal)\s+"
+    r"(?:(?:static|async|override|virtual|sealed|final|abstract|synchronized|partial|new|readonly)\s+)*"
 )
 _DEFINITION = re.compile(
     rf"""^[ \t]*{_MODIFIERS}(?:
-        (?:def|class|interface|enum|trait|struct|record|object|protocol|module|mod|fn|fun|type|service|message|rpc|namespace)\s+(?P<name>[A-Za-z_$][\w$.]*[?!]?)
+        (?:def|class|interface|enum|trait|struct|record|object|protocol|module|mod|fn|fun|type|service|message|rpc)\s+(?P<name>[A-Za-z_$][\w$.]*[?!]?)
+      | (?:[\w$]+\.)+(?P<member>[A-Za-z_$][\w$]*)\s*=\s*(?:async\s+)?function\b
+      | {_METHOD_MODIFIERS}[\w<>\[\],.?]+(?:<[^>()]*>)?\s+(?P<method>[A-Za-z_]\w*)\s*(?:<[^>()]*>)?\(
       | function\s*\*?\s*(?P<function>[A-Za-z_$][\w$]*)
       | func\s+(?:\([^)]*\)\s*)?(?P<go>\w+)
       | (?:const|let|var)\s+(?P<arrow>[A-Za-z_$][\w$]*)\s*(?::[^=]+)?=\s*(?:async\s*)?(?:\([^)]*\)|\w+)\s*=>
@@ -34,13 +40,19 @@ _SQL_DEFINITION = re.compile(
 _CONSTANT = re.compile(
     r"^(?:export\s+)?(?:const\s+|static\s+|final\s+)*(?P<name>[A-Z][A-Z0-9_]{2,})\s*(?::[^=]+)?=(?!=)"
 )
-_COMMENT = re.compile(r"^\s*(?:#(?![!\[]|include|define|if|endif|pragma)|///?!?|--|;|\*(?!/)|/\*\*?)\s?")
+_COMMENT = re.compile(r"^\s*(?:#(?![!\[]|include|define|if|endif|pragma)|///?!?|--|;|\*/\s*$|\*(?!/)|/\*[*!]?)\s?")
 _DOCSTRING = re.compile(r"""^\s*[rRbBuU]?(?P<mark>\"\"\"|\'\'\')""")
 _CODE_LINE = re.compile(r"[=({]|^\s*(?:return|raise|yield|await|throw|import|from|use|@)\b")
 _NO_CODE = re.compile(r"^\s*(?:[)\]}>{]+[,;:]?|else:?|try:?|pass|finally:?|end|\"\"\"|''')\s*$")
 _COMMENT_NOISE = re.compile(
     r"^(?:noqa|type:|pylint|pyright|isort|eslint|ruff|mypy|pragma|todo|fixme|copyright|spdx|-{3,}|={3,})", re.IGNORECASE
 )
+_LEGAL = re.compile(
+    r"\bcopyright\b|\(c\) ?\d{4}|\blicensed under\b|^mit licensed|\ball rights reserved\b", re.IGNORECASE
+)
+_TAG_LINE = re.compile(r"@\w+|</?(?:summary|remarks|returns|param|typeparam|exception|value|example|code)\b[^>]*>\s*$")
+_XML_TAG = re.compile(r"</?(?:summary|remarks|returns|para|c|code|value|b|i|p)\s*/?>")
+_XML_REFERENCE = re.compile(r"<(?:see|seealso|paramref|typeparamref)\s+\w+=\"(?:\w:)?([^\"]+)\"\s*/?>")
 _TITLE = re.compile(r"\s*[^\n]+\n[ \t]*([=~^\-])\1{2,}[ \t]*(?:\n|$)")
 _MAX_SIGNATURE_LINES = 8
 _MAX_COMMENT = 400
@@ -59,6 +71,9 @@ def code_statements(passage: Passage) -> Iterator[Statement]:
             comment_start = index if comment_start is None else comment_start
             index += 1
             continue
+        if comment_start is not None and _parts_comment_from_definition(lines, index):
+            index += 1
+            continue
         if name := _defined_name(line):
             subject = _qualified(name, passage.symbol)
             statements, index = _definition(passage, lines, offsets, index, subject, comment_start)
@@ -75,6 +90,12 @@ def code_statements(passage: Passage) -> Iterator[Statement]:
         comment_start = None
     if comment_start is not None:
         yield from _comments(passage, lines, offsets, comment_start, index, subject)
+
+
+def _parts_comment_from_definition(lines: list[str], index: int) -> bool:
+    """Whether a blank line stands between a block comment and what it documents."""
+    is_between = not lines[index].strip() and lines[index - 1].rstrip().endswith("*/")
+    return is_between and index + 1 < len(lines) and bool(_defined_name(lines[index + 1]))
 
 
 def line_offsets(lines: list[str]) -> list[int]:
@@ -168,17 +189,37 @@ def _is_literal(before: str) -> bool:
 def _comments(
     passage: Passage, lines: list[str], offsets: list[int], first: int, last: int, subject: str
 ) -> Iterator[Statement]:
-    """Sentences of the comment lines first..last (exclusive); over several lines the quote keeps its markers."""
+    """Sentences of the comment lines first..last (exclusive), blank and tag lines apart."""
+    run = first
+    for index in range(first, last + 1):
+        if index == last or not _is_comment_text(lines[index]):
+            if run < index:
+                yield from _comment_run(passage, lines, offsets, run, index, subject)
+            run = index + 1
+
+
+def _is_comment_text(line: str) -> bool:
+    text = _comment_text(line).strip()
+    return bool(text) and not _TAG_LINE.match(text)
+
+
+def _comment_text(line: str) -> str:
+    mark = _COMMENT.match(line)
+    return line[mark.end() :].removesuffix("*/").rstrip() if mark else line
+
+
+def _comment_run(
+    passage: Passage, lines: list[str], offsets: list[int], first: int, last: int, subject: str
+) -> Iterator[Statement]:
+    """Over several lines the quote keeps its comment markers."""
     marks = [_COMMENT.match(line) for line in lines[first:last]]
-    words = [
-        line[mark.end() :].removesuffix("*/").rstrip() if mark else line
-        for line, mark in zip(lines[first:last], marks, strict=True)
-    ]
+    words = [_comment_text(line) for line in lines[first:last]]
     joined = "\n".join(words)
     joined_offsets = line_offsets(words)
     for start, end in sentence_spans(joined):
-        text = without_markup(joined[start:end])
-        if not 12 <= len(text) <= _MAX_COMMENT or _COMMENT_NOISE.match(text):
+        text = _XML_TAG.sub("", _XML_REFERENCE.sub(r"`\1`", joined[start:end]))
+        text = without_markup(text)
+        if not 12 <= len(text) <= _MAX_COMMENT or _COMMENT_NOISE.match(text) or _LEGAL.search(text):
             continue
         begin, finish = (
             _back(position, words, joined_offsets, marks, offsets[first:last]) for position in (start, end)
@@ -215,7 +256,7 @@ def setting_statements(passage: Passage) -> Iterator[Statement]:
             yield from _target(passage, lines, offsets, index)
         elif _COMMENT.match(line):
             yield from _comments(passage, lines, offsets, index, index + 1, "")
-        elif len(text) >= 12 and len(text) <= 240:
+        elif 12 <= len(text) <= 240 and not text.endswith(("[", "{")):
             start = offsets[index] + _indent(line)
             yield Statement("setting", passage, start, start + len(text), text.replace("`", "'").rstrip(","), section)
 

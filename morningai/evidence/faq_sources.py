@@ -8,14 +8,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from morningai.evidence.definition_finder import is_public, is_type
 from morningai.evidence.forms import DANGLING
 from morningai.evidence.headings import heading_question
 from morningai.evidence.model import Claim, Fact, Passage
-from morningai.evidence.parts import Part
+from morningai.evidence.parts import Part, Topic
 from morningai.evidence.paths import is_prose, is_settings, path_prior
 from morningai.evidence.ranking import split
 from morningai.evidence.statements import Statement, claim, sentence
-from morningai.evidence.structure import is_declared_only, part_claims, project_name
+from morningai.evidence.structure import is_declared_only, is_listed, part_claims, project_name
 from morningai.evidence.words import stem
 
 _TARGETS = {
@@ -36,9 +37,16 @@ _TARGETS = {
     "format": "How do I format the code?",
 }
 _QUIET = re.compile(
-    r"(?:^|/)(?:tests?|changelog|changes|history|license|code_of_conduct|todo)(?:[./_-]|$)", re.IGNORECASE
+    r"(?:^|/)(?:tests?|changelog|changes|history|licen[sc]e|code[_-]of[_-]conduct|todo|maintainers|authors|contributors)(?:[./_-]|$)",
+    re.IGNORECASE,
 )
 _PART_WEIGHTS = {"Services": 1.3, "Infrastructure": 0.85, "RPC services": 0.65, "Tables": 0.5}
+_LIST_WEIGHT, _CONTENT_WEIGHT, _VALUE_WEIGHT, _PLACE_WEIGHT = 0.4, 0.3, 0.15, 0.1
+_LISTS: dict[Topic, str] = {
+    "Routes": "Which routes are there?",
+    "Tables": "Which tables are there?",
+}
+_MOST_LISTED, _FEWEST_LISTED = 5, 2
 _MOST_READ = 1200
 _SCHEMA_WEIGHT = 0.6
 _MOST_SECTION_CLAIMS = 2
@@ -64,7 +72,7 @@ def find_drafts(passages: Sequence[Passage], facts: Sequence[Fact]) -> list[Draf
     mentions = Counter(
         word for passage in read if is_prose(passage.path) for word in re.findall(r"\w{4,}", passage.text)
     )
-    drafts = [*_from_parts(passages, facts)]
+    drafts = [*_from_parts(passages, facts), *_from_lists(passages, facts)]
     for passage in read:
         if is_settings(passage.path):
             drafts.extend(_from_targets(passage))
@@ -79,11 +87,25 @@ def _from_parts(passages: Sequence[Passage], facts: Sequence[Fact]) -> Iterator[
     for part, made in part_claims(("Services", "Infrastructure", "RPC services", "Tables"), passages, facts):
         if is_declared_only(made):
             continue
+        if is_listed(made):
+            yield Draft("content", f"What does `{part.name}` define?", (made,), _CONTENT_WEIGHT)
+            continue
         if part.topic == "RPC services" and made.evidence[0].path not in {fact.path for fact in part.facts}:
             continue  # a mention elsewhere seldom says what it is for
         if part.topic == "Infrastructure" and not part.mention().search(made.evidence[0].quote):
             continue
         yield Draft(part.topic, _part_question(part), (made,), _PART_WEIGHTS[part.topic])
+
+
+def _from_lists(passages: Sequence[Passage], facts: Sequence[Fact]) -> Iterator[Draft]:
+    """What a repository declares a number of; without documentation it is nearly all that can be said."""
+    for part, made in part_claims(("Packages",), passages, facts):
+        if is_listed(made):
+            yield Draft("content", f"What does `{part.name}` define?", (made,), _CONTENT_WEIGHT)
+    for topic, question in _LISTS.items():
+        claims = [made for _, made in part_claims((topic,), passages, facts)]
+        if len(claims) >= _FEWEST_LISTED:
+            yield Draft("list", question, tuple(claims[:_MOST_LISTED]), _LIST_WEIGHT)
 
 
 def _part_question(part: Part) -> str:
@@ -155,7 +177,10 @@ def _document_weight(path: str) -> float:
 
 def _from_definition(passage: Passage, mentions: Counter[str]) -> Iterator[Draft]:
     for statement in split(passage):
-        if statement.kind != "definition" or len(statement.text) < 25 or not _stands_alone(statement.text):
+        if statement.kind != "definition":
+            continue
+        if len(statement.text) < 25 or not _stands_alone(statement.text):
+            yield from _from_bare_definition(statement)
             continue
         name = statement.subject.rsplit(".", 1)[-1]
         is_constant = name.isupper() and len(name) > 1
@@ -165,9 +190,21 @@ def _from_definition(passage: Passage, mentions: Counter[str]) -> Iterator[Draft
         is_telling = name == statement.subject and not (name.isalpha() and name.islower())
         known = 0.45 + 0.06 * min(mentions[name], 5) if is_telling else 0.35
         score = known * path_prior(passage.path) * (_SCHEMA_WEIGHT if passage.path.endswith(".proto") else 1.0)
-        yield Draft("definition", _definition_question(statement.subject), (claim(statement),), score)
+        yield Draft("definition", _definition_question(statement), (claim(statement),), score)
 
 
-def _definition_question(subject: str) -> str:
-    name = subject.rsplit(".", 1)[-1]
-    return f"What is `{subject}`?" if name[:1].isupper() else f"What does `{subject}` do?"
+def _from_bare_definition(statement: Statement) -> Iterator[Draft]:
+    """Without documentation: a constant's value, and where a public name is."""
+    name = statement.subject
+    if statement.text or not is_public(statement) or path_prior(statement.passage.path) < 1.0:
+        return
+    made = claim(statement)
+    if name.isupper() and ": `" in made.text:
+        yield Draft("value", f"What is `{name}` set to?", (made,), _VALUE_WEIGHT)
+    elif len(name) >= 4:
+        yield Draft("place", f"Where is `{name}` defined?", (made,), _PLACE_WEIGHT)
+
+
+def _definition_question(statement: Statement) -> str:
+    is_function = not is_type(statement) and not statement.subject.rsplit(".", 1)[-1].isupper()
+    return f"What does `{statement.subject}` do?" if is_function else f"What is `{statement.subject}`?"

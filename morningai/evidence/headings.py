@@ -49,7 +49,20 @@ _KNOWN = {
     "see also": "",
     "what it is": "What is {name}?",
     "how it works": "How does {name} work?",
+    "philosophy": "What is the philosophy of {name}?",
+    "code of conduct": "Which code of conduct applies?",
+    "security issues": "How do I report a security problem?",
+    "reporting security issues": "How do I report a security problem?",
+    "security policy": "How do I report a security problem?",
     "donate": "",
+    "maintainers": "",
+    "contributors": "",
+    "people": "",
+    "sponsors": "",
+    "backers": "",
+    "team": "",
+    "notes": "",
+    "documentation": "Where is the documentation?",
     "authors": "",
     "credits": "",
     "changelog": "",
@@ -98,13 +111,15 @@ def heading_question(heading: str, text: str, name: str) -> tuple[str, float]:
         return known.format(name=name), 1.0 if known else 0.0
     if not title or len(title.split()) > _LONGEST_HEADING_WORDS or not title[0].isalpha():
         return "", 0.0
+    if re.match(r"(?i)contribut(?:e|ing) to\b", title):
+        return _KNOWN["contributing"], 1.0
     if title.endswith("?"):
-        return title, 1.0
+        return _asked(title, name)
     words = _lowered(title, text, name)
     if re.match(r"(?i)how to ", words):
         return f"How do I {words[7:]}?", 1.0
     if _INTERROGATIVE.match(words):
-        return f"{words[0].upper()}{words[1:]}?", 0.8
+        return _asked(words, name)[0], 0.8
     first, _, rest = words.partition(" ")
     if rest and first.lower() in _GERUNDS:
         rest = re.sub(r"\band (\w+ing)\b", lambda found: f"and {_GERUNDS.get(found[1].lower(), found[1])}", rest)
@@ -117,20 +132,34 @@ def heading_question(heading: str, text: str, name: str) -> tuple[str, float]:
     return _about_noun(words, text)
 
 
+def _asked(title: str, name: str) -> tuple[str, float]:
+    """A heading that asks already, without Title Case; a single word asks nothing."""
+    first, *others = title.rstrip("?").split()
+    if not others or not _INTERROGATIVE.match(first):
+        return "", 0.0
+    is_title_case = len(others) > 1 and all(word[:1].isupper() for word in others if len(word) > 3)
+    if is_title_case:
+        others = [word.lower() if word[1:].islower() and word.lower() != name.lower() else word for word in others]
+    return f"{first.capitalize()} {' '.join(others)}?", 1.0
+
+
 def _said_by_reader(words: str) -> str:
     return re.sub(r"\byour\b", "my", f"{words[0].lower()}{words[1:]}")
 
 
 def _about_noun(words: str, text: str) -> tuple[str, float]:
-    if any(mark in words for mark in ":/&") or words.split()[0].lower() in _COUNTS:
+    if any(mark in words for mark in ":/&,!.") or words.split()[0].lower() in _COUNTS:
         return "", 0.0
     noun = re.sub(r"^(?:the|a|an) ", "", words, flags=re.IGNORECASE)
     is_plural = " and " in noun or (noun.rstrip("s") != noun and not noun.endswith(("ss", "us", "is")))
-    defines = re.search(rf"(?i)\b{re.escape(noun)}\b[`*]*\s+(?:is|are)\s+(?:a|an|the)?\b", text)
+    verb = r"are\b" if is_plural else r"is\s+(?:a|an|the)\b"
+    defines = re.search(rf"(?i)\b{re.escape(noun)}\b[`*]*\s+{verb}", text)
     asked = words if words.lower().startswith(("the ", "a ", "an ")) else noun
     if defines:
         return f"What {'are' if is_plural else 'is'} {asked}?", 0.85
-    return f"How {'do' if is_plural else 'does'} {asked} work?", 0.6
+    if is_plural and noun[0].islower():
+        return f"How do {asked} work?", 0.6
+    return f"What should I know about {asked}?", 0.5
 
 
 def _without_second_subject(rest: str) -> str:
@@ -149,7 +178,7 @@ def _lowered(title: str, text: str, name: str) -> str:
             word[:1].isupper()
             and word[1:].islower()
             and word.lower() != name.lower()
-            and re.search(rf"\b{re.escape(word.lower())}\b", body)
+            and re.search(rf"(?<![\w/.`-]){re.escape(word.lower().rstrip('s'))}s?(?![\w/`-])", body)
         )
         or word in {"A", "An", "The", "Of", "In", "And", "To", "With", "For", "On", "Your"}
         else word

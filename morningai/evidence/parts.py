@@ -16,6 +16,9 @@ Topic = Literal["Overview", "Services", "Infrastructure", "Packages", "Tables", 
 MOST_PACKAGES = 12
 _SIDE_SHOW = 0.8
 _SERVICE_FOLDERS = frozenset({"services", "service", "microservices", "apps"})
+_ENTRY_FILES = ("/__main__.py", "/main.go")
+_PROJECT_FILES = (".csproj", ".fsproj", ".vbproj", ".json", ".toml", ".go")
+_ENOUGH_PROJECTS = 4
 _CODE_SUFFIXES = (".py", ".js", ".ts", ".tsx", ".go", ".rs", ".rb", ".java", ".kt", ".php", ".cs", ".ex", ".swift")
 _INFRASTRUCTURE = {
     "NATS": ("nats", "nats jetstream", "jetstream"),
@@ -84,11 +87,15 @@ def find_parts(passages: Sequence[Passage], facts: Sequence[Fact]) -> tuple[Part
     """Every named part, services first; a compose service of the same name is the same part."""
     facts = [fact for fact in facts if path_prior(fact.path) > _SIDE_SHOW]
     services = _services([*facts, *_service_folders(passages, facts)])
-    modules = _modules(facts) if services else [*_modules(facts), *_code_files(passages)]
+    modules = _modules(facts)
+    if not services and len(_projects(modules)) < _ENOUGH_PROJECTS:
+        modules.extend(_code_files(passages))
+    named = {part.name.lower() for part in services}
+    packages = _packages(modules, facts, has_services=bool(services))
     return (
         *services,
         *_infrastructure(passages, facts),
-        *_packages(modules, facts, has_services=bool(services)),
+        *(part for part in packages if part.name.lower() not in named),
         *_simple("table", "Tables", facts),
         *_simple("route", "Routes", facts),
         *_simple("rpc_service", "RPC services", facts),
@@ -114,7 +121,8 @@ def _folder_fact(name: str, passage: Passage) -> Fact:
 
 
 def _service_name(fact: Fact) -> str:
-    return re.split(r"[/.]", fact.name.strip("/"))[-1]
+    """The last folder, or the last name of a Python package; the dots of a project of .NET are its own."""
+    return re.split(r"/" if fact.path.endswith(_PROJECT_FILES) else r"[/.]", fact.name.strip("/"))[-1]
 
 
 def _services(facts: Sequence[Fact]) -> tuple[Part, ...]:
@@ -136,8 +144,8 @@ def _is_service(fact: Fact, facts: Sequence[Fact]) -> bool:
     A library that can be started with `python -m` is no service: its only runnable package is its own.
     """
     folders = fact.path.split("/")[:-1]
-    if _SERVICE_FOLDERS.intersection(folders) or not fact.path.endswith("__main__.py"):
-        return True
+    if _SERVICE_FOLDERS.intersection(folders) or not f"/{fact.path}".endswith(_ENTRY_FILES):
+        return not fact.path.endswith(".go") or f"/{fact.path}".endswith(_ENTRY_FILES)
     parent = folders[:-1]
     siblings = {other.name for other in facts if other.kind == "service" and other.path.split("/")[:-2] == parent}
     return len(parent) > 0 and parent != ["src"] and len(siblings) > 1
@@ -164,7 +172,8 @@ def _code_files(passages: Sequence[Passage]) -> list[Fact]:
 def _known_infrastructure(declared: Sequence[Fact]) -> str:
     for fact in declared:
         image = re.search(r"image:\s*[\"']?([\w./-]+)", fact.quote)
-        text = f"{fact.name} {image.group(1) if image else ''}".lower()
+        added = re.search(r"\.Add(\w+)\(", fact.quote)
+        text = f"{fact.name} {image.group(1) if image else ''} {added.group(1) if added else ''}".lower()
         for label, words in _INFRASTRUCTURE.items():
             if any(re.search(rf"(?<![a-z]){re.escape(word)}(?![a-z])", text) for word in words):
                 return label
@@ -188,7 +197,8 @@ def _infrastructure(passages: Sequence[Passage], facts: Sequence[Fact]) -> tuple
     for label, words in _INFRASTRUCTURE.items():
         mentions = sum(len(re.findall(rf"(?<![a-z]){re.escape(word)}(?![a-z])", prominent)) for word in words)
         required = any(re.search(rf"(?<![a-z]){re.escape(word)}", manifests) for word in words)
-        stands_out = label in _ALWAYS_PARTS and (mentions >= 2 or any(word in architecture for word in words))
+        told = mentions >= 2 and (required or not manifests.strip())
+        stands_out = label in _ALWAYS_PARTS and (told or any(word in architecture for word in words))
         if label in declared or stands_out or (mentions and required):
             found = tuple(declared.get(label, ()))
             names = dict.fromkeys([label.lower(), *words, *(fact.name for fact in found)])
@@ -196,8 +206,20 @@ def _infrastructure(passages: Sequence[Passage], facts: Sequence[Fact]) -> tuple
     return tuple(parts)
 
 
+def is_project(fact: Fact) -> bool:
+    """Whether a manifest or a package clause declares it, and not its file alone."""
+    return bool(fact.quote) and fact.path.endswith(_PROJECT_FILES)
+
+
+def _projects(modules: Sequence[Fact]) -> set[str]:
+    """The names of the projects below the root."""
+    return {fact.name for fact in modules if is_project(fact) and "/" in fact.path}
+
+
 def module_name(fact: Fact) -> str:
-    """`src/flask/app.py`, `flask/app` and `flask.app` are one module: `flask.app`."""
+    """`src/flask/app.py`, `flask/app` and `flask.app` are one module: `flask.app`; a project keeps its name."""
+    if is_project(fact):
+        return fact.name
     name = re.sub(r"\.(?:pyi?|[jt]sx?|go|rs|rb)$", "", fact.name.strip("/")).replace("/", ".")
     return re.sub(r"^(?:src|lib)\.|\.(?:__init__|__main__|index|mod)$", "", name)
 
@@ -209,15 +231,17 @@ def _packages(declared: Sequence[Fact], facts: Sequence[Fact], *, has_services: 
     inside = {
         name: found
         for name, found in modules.items()
-        if name and not any(piece in _OUTSIDE or piece.startswith(("_", "test_")) for piece in name.split("."))
+        if name and not any(piece in _OUTSIDE or piece.startswith(("_", "test_")) for piece in re.split(r"[/.]", name))
     }
+    projects = sorted(_projects(declared) & inside.keys())
     imports = Counter(fact.name for fact in facts if fact.kind == "import")
-    tops = sorted({name.split(".")[0] for name in inside})
+    tops = sorted({name.split(".")[0] for name in inside.keys() - set(projects)})
     chosen = (
         [top for top in tops if top in inside]
         if has_services or len(tops) > MOST_PACKAGES
-        else _two_levels(inside, imports)
+        else [name for name in _two_levels(inside, imports) if name not in projects]
     )
+    chosen = [*projects, *chosen]
     if has_services:
         chosen = [name for name in chosen if name not in {"services", "apps", "packages", "cmd"}]
     return tuple(

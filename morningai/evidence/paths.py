@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import PurePosixPath
 
@@ -10,10 +11,12 @@ _SETTING_SUFFIXES = frozenset(
     {".toml", ".yaml", ".yml", ".json", ".ini", ".cfg", ".conf", ".env", ".properties", ".lock"}
 )
 _SETTING_NAMES = ("makefile", "dockerfile", "justfile", "procfile", "containerfile", "gnumakefile", ".env")
+_EDITORS = frozenset({".vscode", ".idea", ".devcontainer"})
 _FOREIGN = frozenset({"vendor", "node_modules", "third_party"})
 _HISTORY = frozenset({"changelog", "changes"})
 _TESTS = frozenset({"tests", "test", "testing", "__tests__", "spec", "fixtures"})
 _EXAMPLES = frozenset({"examples", "example", "samples", "tutorial", "patterns", "benchmarks"})
+_TEST_NAME = re.compile(r"(?:_test|[.-]test|[.-]spec|tests?(?=\.cs$))\.\w+$")
 _MANIFESTS = (
     "pyproject.toml",
     "package.json",
@@ -49,6 +52,7 @@ def is_settings(path: str) -> bool:
 def path_prior(path: str) -> float:
     """How much a file is worth as a source: documentation first, history, tests and generated files last."""
     *folders, name = path.lower().split("/")
+    folders = [folder.lstrip("_") for folder in folders]
     if name.startswith(("readme", "architecture")) and not folders:
         return 1.15
     if "_pb2" in name or name.endswith((".pyi", ".d.ts")) or "generated" in folders:
@@ -57,7 +61,9 @@ def path_prior(path: str) -> float:
         return 0.3
     if name.startswith(("change", "history", "news", "release")) or not _HISTORY.isdisjoint(folders):
         return 0.55
-    if name.startswith("test_") or not _TESTS.isdisjoint(folders):
+    if not _EDITORS.isdisjoint(folders) or name.startswith(("license", "licence", "copying", "notice")):
+        return 0.5
+    if name.startswith("test_") or _TEST_NAME.search(name) or not _TESTS.isdisjoint(folders):
         return 0.5
     return 0.8 if not _EXAMPLES.isdisjoint(folders) else 1.0
 

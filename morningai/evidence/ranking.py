@@ -26,6 +26,8 @@ _NEARBY_MATCH = 0.6
 _PASSAGES_READ = 60
 _IMPLIED = {
     "compose up": "start run", "runserver": "start run", "uvicorn ": "start run", "gunicorn ": "start run",
+    "environ": "configure environment variable", "getenv": "configure environment variable",
+    "process.env": "configure environment variable",
     "pytest": "run tests", "tox": "run tests", "npm ci": "install", "uv sync": "install", "poetry install": "setup",
 }  # fmt: skip
 _KIND_PRIOR = {
@@ -56,6 +58,12 @@ class Question:
     @property
     def total(self) -> float:
         return sum(self.weights.values())
+
+    @property
+    def absent_share(self) -> float:
+        """How much of what is asked for stands nowhere in the passages, 0..1."""
+        whole = sum(self.weights[item] for item in self.strong)
+        return sum(self.weights[item] for item in self.strong & self.absent) / whole if whole else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +166,12 @@ def _rank_passage(question: Question, passage: Passage, standing: float) -> Iter
 
 
 def _said(statement: Statement) -> str:
-    if statement.kind == "command":
+    if statement.kind in {"command", "code"}:
         return f"{statement.text} {_implied(statement.text.lower())}"
-    return f"{statement.text} {statement.subject}" if statement.kind == "definition" else statement.text
+    if statement.kind == "definition":
+        quote = statement.passage.text[statement.start : statement.end].lower()
+        return f"{statement.text} {statement.subject} {_implied(quote)}"
+    return statement.text
 
 
 def _coverage(question: Question, own: Mapping[str, float], around: Sequence[Mapping[str, float]]) -> float:

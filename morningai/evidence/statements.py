@@ -23,6 +23,7 @@ _REFERENCE = re.compile(r"(?<![\w\]`])\[([^\[\]^]+)\](?![\w(\[:])")
 _CODE_SPAN = re.compile(r"(`[^`]*`)")
 _RST_REFERENCE = re.compile(r"`([^`]+)`_{1,2}(?!\w)")
 _PLAIN_WORD = re.compile(r"[a-z]+[,;:]?(?:\s|$)")
+_LONGEST_SHOWN = 100
 _FOOTNOTE = re.compile(r"\[\^?\w+\]_|\[\^\w+\]")
 
 
@@ -70,7 +71,7 @@ def claim(statement: Statement, *, origin: ClaimOrigin = "extracted", topic: str
 
 def readable(statement: Statement) -> str:
     """One sentence for a reader who does not see the file."""
-    path, subject = statement.passage.path, statement.subject
+    path, subject = statement.passage.path, _single_symbol(statement)
     match statement.kind:
         case "sentence":
             return sentence(statement.text)
@@ -81,7 +82,7 @@ def readable(statement: Statement) -> str:
         case "definition" if statement.text:
             return f"`{path}` defines `{subject}`: {sentence(statement.text)}"
         case "definition":
-            return f"`{path}` defines `{subject}`."
+            return f"`{path}` defines `{subject}`{_shown(statement)}."
         case "comment" if subject:
             return f"`{subject}` in `{path}`: {sentence(statement.text)}"
         case "comment":
@@ -91,6 +92,18 @@ def readable(statement: Statement) -> str:
         case "code":
             where = f"`{subject}` in `{path}`" if subject else f"`{path}`"
             return f"{where} has `{statement.text}`."
+
+
+def _single_symbol(statement: Statement) -> str:
+    """What a window of lines is called is no name of a symbol: `lines 1-40`, `app, router`."""
+    return "" if statement.kind != "definition" and " " in statement.subject else statement.subject
+
+
+def _shown(statement: Statement) -> str:
+    """A constant is shown with its value."""
+    quote = statement.passage.text[statement.start : statement.end].strip()
+    is_short = "\n" not in quote and "`" not in quote and len(quote) <= _LONGEST_SHOWN
+    return f": `{quote}`" if statement.subject.rsplit(".", 1)[-1].isupper() and is_short and "=" in quote else ""
 
 
 def _with_heading(statement: Statement) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import PurePosixPath
 
-from morningai.evidence.definition_finder import SEPARATOR, DefinitionFinder
+from morningai.evidence.definition_finder import SEPARATOR, WORST_DEFINITION, DefinitionFinder
 from morningai.evidence.model import Claim, Evidence, Fact, Passage
-from morningai.evidence.parts import Part, Topic, fact_evidence, find_parts, module_name
+from morningai.evidence.parts import Part, Topic, fact_evidence, find_parts, is_project, module_name
 from morningai.evidence.paths import is_prominent
 from morningai.evidence.ranking import split
 from morningai.evidence.statements import Statement, claim, sentence, without_markup
@@ -38,7 +38,9 @@ _GENERIC = stemmed(
 _ALL: tuple[Topic, ...] = ("Overview", "Services", "Infrastructure", "Packages")
 _MOST_PER_TOPIC = 30
 _MOST_OPENING_SENTENCES, _OPENING_LINES = 40, 40
+_GOOD_DEFINITION = 0.85
 _ENOUGH_MODULES = _ENOUGH_SERVICES = 4
+_DESCRIPTION = re.compile(r"\"?description\"?\s*[:=]\s*\"([^\"\n]{12,})\"")
 _DECLARED = ") is declared in `"
 
 
@@ -84,22 +86,34 @@ def _project_names(passages: Sequence[Passage], facts: Sequence[Fact]) -> frozen
                 for item in stems(match)
             )
     tops = {module_name(fact).split(".")[0] for fact in facts if fact.kind == "module"}
-    own = {top for top in tops if len(tops) == 1}
+    own = {top for top in tops if len(tops) == 1} | set(_root_projects(facts))
     return frozenset(found | {stem(top) for top in own}) - {"a", "the", "is"}
 
 
+def _root_projects(facts: Sequence[Fact]) -> list[str]:
+    """What the manifests at the root call the project."""
+    return [fact.name for fact in facts if fact.kind == "module" and is_project(fact) and "/" not in fact.path]
+
+
 def project_name(passages: Sequence[Passage], facts: Sequence[Fact]) -> str:
-    """What the README's title calls the project, else its only package, else "the project"."""
+    """What the README's title calls the project, else its manifest, else its only package, else "the project"."""
     for passage in passages:
         if "/" not in passage.path and passage.path.lower().startswith("readme") and passage.start_line <= 3:
-            title = next(
-                (line for line in passage.text.split("\n") if re.search(r"\w{2}", line) and "<" not in line), ""
-            )
-            name = re.split(r"[:–—|]| - ", without_markup(title).strip("# ="))[0].strip()
+            name = re.split(r"[:–—|]| - ", without_markup(_title(passage.text)).strip("# ="))[0].strip()
             if name and len(name.split()) <= 3:
                 return name
+    if named := _root_projects(facts):
+        return named[0]
     tops = {module_name(fact).split(".")[0] for fact in facts if fact.kind == "module"}
     return tops.pop() if len(tops) == 1 else "the project"
+
+
+def _title(text: str) -> str:
+    """The first heading of words, or nothing where badges or prose come first."""
+    found = re.match(
+        r"\s*(?:<[^\n]*\n\s*)*(?:#{1,2}\s+([^\n<]*\w{2}[^\n<]*)|([^\n<\[]+)\n[=\-~*]{3,})[ \t]*(?:\n|$)", text
+    )
+    return (found[1] or found[2]) if found else ""
 
 
 def answer_structure(focus: Sequence[Topic], passages: Sequence[Passage], facts: Sequence[Fact]) -> tuple[Claim, ...]:
@@ -133,14 +147,24 @@ def _without_whole(parts: Sequence[Part], focus: Sequence[Topic], names: frozens
 
 
 def _of_topic(topic: Topic, parts: Sequence[Part], finder: DefinitionFinder) -> list[tuple[Part, Claim]]:
-    """Parts that nothing defines are named by their declaration; not where enough are defined, as jobs of compose."""
+    """Parts that nothing defines are named by their declaration; jobs of compose not where enough services are."""
     found = [(part, part_claim(part, finder)) for part in parts if part.topic == topic][:_MOST_PER_TOPIC]
     made = [(part, claim) for part, claim in found if claim]
     defined = [(part, claim) for part, claim in made if not is_declared_only(claim)]
     if topic == "Services" and len(defined) >= _ENOUGH_SERVICES:
-        return defined
-    modules = [(part, claim) for part, claim in made if "." not in part.name or not is_declared_only(claim)]
+        return [
+            (part, claim) for part, claim in made if _is_built_here(part) or finder.best(part, least=_GOOD_DEFINITION)
+        ]
+    modules = [
+        (part, claim)
+        for part, claim in made
+        if "." not in part.name or not is_declared_only(claim) or any(is_project(fact) for fact in part.facts)
+    ]
     return modules if topic == "Packages" and len(modules) >= _ENOUGH_MODULES else made
+
+
+def _is_built_here(part: Part) -> bool:
+    return any(fact.kind == "service" for fact in part.facts)
 
 
 def overview(passages: Sequence[Passage], parts: Sequence[Part] = ()) -> list[Claim]:
@@ -169,34 +193,69 @@ def _opening_sentences(passages: Sequence[Passage]) -> Iterator[Statement]:
 
 def part_claim(part: Part, finder: DefinitionFinder) -> Claim | None:
     """The part named, defined as well as the passages allow, and cited; None when nothing can be cited."""
-    statement = finder.best(part)
     declared = [fact_evidence(fact) for fact in part.facts if fact.quote.strip()]
+    statement = finder.best(part, least=_GOOD_DEFINITION if part.topic == "Services" else WORST_DEFINITION)
     if statement is None:
-        return _declared(part, declared)
+        if described := _described(part) or _listed(part, finder, declared):
+            return described
+        statement = finder.best(part)
+    return _defined(part, statement, declared) if statement else _declared(part, declared)
+
+
+def _defined(part: Part, statement: Statement, declared: Sequence[Evidence]) -> Claim:
     evidence: tuple[Evidence, ...] = (statement.evidence,)
     if declared and not part.mention().search(statement.evidence.quote) and declared[0] != statement.evidence:
         evidence = (*evidence, declared[0])
     return Claim(text=_text(part, statement), evidence=evidence, origin="extracted", topic=part.topic)
 
 
+def _described(part: Part) -> Claim | None:
+    """What its own manifest says of it."""
+    for fact in part.facts:
+        found = _DESCRIPTION.search(fact.quote)
+        if found and is_project(fact):
+            text = f"`{part.name}`: {sentence(found[1])}"
+            return Claim(text=text, evidence=(fact_evidence(fact),), origin="extracted", topic=part.topic)
+    return None
+
+
+def _listed(part: Part, finder: DefinitionFinder, declared: Sequence[Evidence]) -> Claim | None:
+    """Without any documentation a part is described by the names that it defines."""
+    if part.topic not in {"Services", "Packages"}:
+        return None
+    found = finder.definitions(part)
+    if not found:
+        return None
+    names = [f"`{statement.subject}`" for statement in found]
+    listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    evidence = tuple(dict.fromkeys([*declared[:1], *(statement.evidence for statement in found)]))
+    text = f"`{part.name}` ({_kind(part)}) defines {listed}."
+    return Claim(text=text, evidence=evidence, origin="extracted", topic=part.topic)
+
+
+def _kind(part: Part) -> str:
+    if part.topic == "Packages":
+        is_project_of_its_own = any(is_project(fact) for fact in part.facts)
+        return "package" if is_project_of_its_own or ("." not in part.name and part.facts[0].quote) else "module"
+    singular = {"Services": "service", "Infrastructure": "infrastructure", "Tables": "table", "Routes": "route"}
+    return singular.get(part.topic, "RPC service")
+
+
 def _declared(part: Part, declared: Sequence[Evidence]) -> Claim | None:
     if not declared:
         return None
-    singular = {
-        "Services": "service",
-        "Infrastructure": "infrastructure",
-        "Packages": "package",
-        "Tables": "table",
-        "Routes": "route",
-    }
-    kind = "module" if part.topic == "Packages" and "." in part.name else singular.get(part.topic, "RPC service")
-    text = f"`{part.name}` ({kind}{_DECLARED}{declared[0].path}`."
+    text = f"`{part.name}` ({_kind(part)}{_DECLARED}{declared[0].path}`."
     return Claim(text=text, evidence=(declared[0],), origin="extracted", topic=part.topic)
 
 
 def is_declared_only(claim: Claim) -> bool:
     """Whether the claim says no more than where its part is declared."""
     return _DECLARED in claim.text
+
+
+def is_listed(claim: Claim) -> bool:
+    """Whether the claim says no more than which names its part defines."""
+    return re.match(r"`[^`]+` \((?:service|package|module)\) defines `", claim.text) is not None
 
 
 def _named_once(part: Part, text: str) -> str:

@@ -40,7 +40,8 @@ _WEAK = _words(
     supported supports provide provides make makes made get gets getting go goes set thing way purpose goal role
     part main project platform repository repo code codebase system application app program software file files find
     found define defined definition defines located location function class method call called calls possible
-    example detail details information overview basic general difference ensure ensures guarantee prevent
+    example enforce enforces enforced achieve achieves achieved maintain maintains maintained
+    detail details information overview basic general difference ensure ensures guarantee prevent
     prevented avoid avoided protect manage managed perform performed contain contains include includes allow
     allows enable come take takes put place keep kept exactly different several various important best good new
     version required requires require responsible do doing look looks inside full first kind type
@@ -53,6 +54,7 @@ _SYNONYM_GROUPS = (
     ("authenticate", "auth", "login", "authentication", "signin"),
     ("authorize", "permission", "authorization"),
     ("delete", "remove", "drop"),
+    ("store", "save", "persist", "storage"),
     ("configure", "config", "settings", "setting", "option"),
     ("error", "exception", "failure", "fail"),
     ("documentation", "docs", "doc"),
@@ -73,7 +75,11 @@ _SYNONYM_GROUPS = (
 @lru_cache(maxsize=65536)
 def stem(word: str) -> str:
     """The lower-cased word without its inflection; close to a Porter stemmer's first steps, and much cheaper."""
-    word = word.lower()
+    found = _without_suffix(word.lower())
+    return found[:-1] if found.endswith("ll") and len(found) > 5 else found
+
+
+def _without_suffix(word: str) -> str:
     if len(word) <= 3 or word.isdigit():
         return word
     if word.endswith("s") and not word.endswith(_KEPT_ENDINGS) and not word.endswith(("ies", "ates", "es")):

@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 import grpc
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pool import Default
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from morningai.api.options.v1 import options_pb2 as options
 from morningai.db.session import Database, Session
@@ -35,9 +37,13 @@ class CallClass(StrEnum):
 
 @dataclass(frozen=True)
 class MethodRule:
-    """A method's options; `full_name` is e.g. /morningai.api.tasks.v1.TaskService/GetTask."""
+    """A method's options; `full_name` is e.g. /morningai.api.tasks.v1.TaskService/GetTask.
+
+    A method without a scope is internal and needs no proof.
+    """
 
     full_name: str
+    request: type[Message]
     required_scope: str
     internal: bool
     call_class: CallClass
@@ -53,7 +59,7 @@ CURRENT_CALL: ContextVar[Call] = ContextVar("current_call")
 
 
 class UndeclaredScope(Exception):
-    """A method without a required scope; the server that holds it does not start."""
+    """A method without a required scope, or a public one without a proof; the server that holds it does not start."""
 
 
 def rules_of(service: str) -> dict[str, MethodRule]:
@@ -64,11 +70,13 @@ def rules_of(service: str) -> dict[str, MethodRule]:
 
 def _rule(service: str, method: MethodDescriptor) -> MethodRule:
     declared = method.GetOptions().Extensions
-    scope = str(declared[options.required_scope])
-    if not scope:
+    scope, internal = str(declared[options.required_scope]), bool(declared[options.internal])
+    if declared[options.unproven] and (scope or not internal):
+        raise UndeclaredScope(f"{service}/{method.name} is unproven, but not internal, or declares a required_scope")
+    if not scope and not declared[options.unproven]:
         raise UndeclaredScope(f"{service}/{method.name} declares no required_scope")
-    internal = bool(declared[options.internal])
-    return MethodRule(f"/{service}/{method.name}", scope, internal, _call_class(method, scope))
+    request = GetMessageClass(method.input_type)
+    return MethodRule(f"/{service}/{method.name}", request, scope, internal, _call_class(method, scope))
 
 
 def _call_class(method: MethodDescriptor, scope: str) -> CallClass:

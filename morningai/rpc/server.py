@@ -15,9 +15,10 @@ from opentelemetry.instrumentation.grpc.filters import health_check, negate
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
-from morningai.errors import MorningAIError, Unauthenticated, Unavailable
+from morningai.errors import MorningAIError, Permanent, Unauthenticated, Unavailable, plain
 from morningai.logging import bind_contextvars, clear_contextvars
 from morningai.rpc.call import CURRENT_CALL, PROOF_KEY, Call, Context, MethodRule, rules_of
+from morningai.rpc.request import Requests, read_on
 from morningai.rpc.status import abort
 
 log = structlog.get_logger()
@@ -33,6 +34,10 @@ Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
 Refuse: TypeAlias = Callable[[Metadata, MethodRule], None]
 Unary: TypeAlias = Callable[[object, Context], Awaitable[object]]
 Streaming: TypeAlias = Callable[[object, Context], AsyncIterator[object]]
+ReadUnary: TypeAlias = Callable[[AsyncIterator[bytes], Context], Awaitable[object]]
+ReadStreaming: TypeAlias = Callable[[AsyncIterator[bytes], Context], AsyncIterator[object]]
+# What a behaviour gets of the bytes that were received: its request, its requests, or the bytes.
+Takes: TypeAlias = Callable[[AsyncIterator[bytes], MethodRule], Awaitable[object]]
 
 
 async def internal_proof(context: Context) -> str:
@@ -117,7 +122,7 @@ def _written(behaviour: Streaming) -> Callable[[object, Context], Awaitable[None
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
-    """Finds each call's rule and proof, and maps what it raises to a status."""
+    """Finds each call's rule and proof, reads its request, and maps what it raises to a status."""
 
     def __init__(self, rules: dict[str, MethodRule], prove: Prove, admit: Admit) -> None:
         self._rules = rules
@@ -142,26 +147,35 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
 
 
 def _wrapped(handler: Handler, rule: MethodRule, prove: Prove) -> Handler:
-    codecs = {
-        "request_deserializer": handler.request_deserializer,
-        "response_serializer": handler.response_serializer,
-    }
+    """Takes bytes, so that a request is read here, behind the proof; a handler without a deserializer wants them."""
+    behaviour = handler.stream_stream or handler.unary_stream or handler.stream_unary or handler.unary_unary
+    takes = _as_sent if handler.request_deserializer is None else _all if handler.request_streaming else _only
+    codec = {"response_serializer": handler.response_serializer}
     if handler.response_streaming:
-        streaming = _streaming(cast(Streaming, handler.stream_stream or handler.unary_stream), rule, prove)
-        if handler.request_streaming:
-            return grpc.stream_stream_rpc_method_handler(streaming, **codecs)
-        return grpc.unary_stream_rpc_method_handler(streaming, **codecs)
-    unary = _unary(cast(Unary, handler.stream_unary or handler.unary_unary), rule, prove)
-    if handler.request_streaming:
-        return grpc.stream_unary_rpc_method_handler(unary, **codecs)
-    return grpc.unary_unary_rpc_method_handler(unary, **codecs)
+        return grpc.stream_stream_rpc_method_handler(
+            _streaming(cast(Streaming, behaviour), takes, rule, prove), **codec
+        )
+    return grpc.stream_unary_rpc_method_handler(_unary(cast(Unary, behaviour), takes, rule, prove), **codec)
 
 
-def _unary(behaviour: Unary, rule: MethodRule, prove: Prove) -> Unary:
-    async def call(request: object, context: Context) -> object:
+async def _as_sent(received: AsyncIterator[bytes], _: MethodRule) -> object:
+    return received
+
+
+async def _all(received: AsyncIterator[bytes], rule: MethodRule) -> object:
+    return Requests(received, rule.request)
+
+
+async def _only(received: AsyncIterator[bytes], rule: MethodRule) -> object:
+    return await Requests(received, rule.request).only()
+
+
+def _unary(behaviour: Unary, takes: Takes, rule: MethodRule, prove: Prove) -> ReadUnary:
+    async def call(received: AsyncIterator[bytes], context: Context) -> object:
         try:
             await _begin(context, rule, prove)
-            return await behaviour(request, context)
+            request = await _or_read_on(takes(received, rule), received)
+            return await _or_read_on(behaviour(request, context), received)
         except Exception as error:  # the gRPC boundary
             await _fail(context, rule, error)
             raise
@@ -169,16 +183,24 @@ def _unary(behaviour: Unary, rule: MethodRule, prove: Prove) -> Unary:
     return call
 
 
-def _streaming(behaviour: Streaming, rule: MethodRule, prove: Prove) -> Streaming:
-    async def call(request: object, context: Context) -> AsyncIterator[object]:
+def _streaming(behaviour: Streaming, takes: Takes, rule: MethodRule, prove: Prove) -> ReadStreaming:
+    async def call(received: AsyncIterator[bytes], context: Context) -> AsyncIterator[object]:
         try:
             await _begin(context, rule, prove)
-            async for response in behaviour(request, context):
+            async for response in behaviour(await _or_read_on(takes(received, rule), received), context):
                 yield response
         except Exception as error:  # noqa: BLE001  # the gRPC boundary
             await _fail(context, rule, error)
 
     return call
+
+
+async def _or_read_on(doing: Awaitable[object], received: AsyncIterator[bytes]) -> object:
+    try:
+        return await doing
+    except Permanent:
+        await read_on(received)
+        raise
 
 
 async def _begin(context: Context, rule: MethodRule, prove: Prove) -> None:
@@ -196,7 +218,7 @@ async def _fail(context: Context, rule: MethodRule, error: Exception) -> None:
         log.exception("rpc.call.crashed", method=rule.full_name)
         error = MorningAIError("Something went wrong here; the log has it under this trace.")
     elif not isinstance(error, Unauthenticated):
-        log.info("rpc.call.refused", reason=error.reason, error=str(error))
+        log.info("rpc.call.refused", reason=error.reason, error=plain(str(error)))
     await abort(context, error)
 
 

@@ -25,6 +25,7 @@ from morningai.errors import (
     Retryable,
     StepFailure,
     Unauthenticated,
+    plain,
 )
 from morningai.rpc.call import Context
 
@@ -45,6 +46,10 @@ CODES: tuple[tuple[type[MorningAIError], grpc.StatusCode], ...] = (
     (Retryable, grpc.StatusCode.UNAVAILABLE),
 )
 DEFAULT_RETRY_SECONDS = 1.0
+# A status travels as metadata, of which gRPC takes 8 KiB, and says its message in two places and percent-encoded.
+LONGEST_MESSAGE_BYTES = 600
+LONGEST_REMEDY_BYTES = 400
+LONGEST_NAME_BYTES = 200
 
 
 def code_of(error: MorningAIError) -> grpc.StatusCode:
@@ -52,7 +57,9 @@ def code_of(error: MorningAIError) -> grpc.StatusCode:
 
 
 def status_of(error: MorningAIError) -> Status:
-    return Status(code=code_of(error).value[0], message=str(error), details=[_pack(d) for d in _details(error)])
+    remedy = _clipped(error.remedy, LONGEST_REMEDY_BYTES)
+    message = f"{_clipped(error.message, LONGEST_MESSAGE_BYTES)} {remedy}".strip()
+    return Status(code=code_of(error).value[0], message=message, details=[_pack(d) for d in _details(error, remedy)])
 
 
 async def abort(context: Context, error: MorningAIError) -> None:
@@ -86,26 +93,35 @@ def retry_seconds_of(error: grpc.RpcError) -> float | None:
     return next((info.retry_delay.ToNanoseconds() / 1e9 for info in _unpack(error, RetryInfo)), None)
 
 
-def _details(error: MorningAIError) -> list[Message]:
-    info = ErrorInfo(reason=error.reason, domain=DOMAIN, metadata={"remedy": error.remedy})
+def _details(error: MorningAIError, remedy: str) -> list[Message]:
+    info = ErrorInfo(reason=error.reason, domain=DOMAIN, metadata={"remedy": remedy})
     details: list[Message] = [info]
     if isinstance(error, (RateLimited, QuotaExceeded)):
         info.metadata["limit"] = error.limit
-        violation_of_quota = QuotaFailure.Violation(subject=error.limit, description=error.message)
+        violation_of_quota = QuotaFailure.Violation(
+            subject=error.limit, description=_clipped(error.message, LONGEST_MESSAGE_BYTES)
+        )
         details.append(QuotaFailure(violations=[violation_of_quota]))
     if isinstance(error, InvalidInput):
-        violation = BadRequest.FieldViolation(field=error.field, description=f"{error.problem} {error.remedy}".strip())
+        description = f"{_clipped(error.problem, LONGEST_MESSAGE_BYTES)} {remedy}".strip()
+        violation = BadRequest.FieldViolation(field=error.field, description=description)
         details.append(BadRequest(field_violations=[violation]))
     if isinstance(error, (NotFound, AlreadyExists)):
-        details.append(ResourceInfo(resource_type=error.resource, resource_name=error.name))
+        name = _clipped(error.name, LONGEST_NAME_BYTES)
+        details.append(ResourceInfo(resource_type=error.resource, resource_name=name))
     if isinstance(error, Retryable):
         seconds = error.retry_after_seconds or DEFAULT_RETRY_SECONDS
         delay = Duration()
         delay.FromNanoseconds(int(seconds * 1e9))
         details.append(RetryInfo(retry_delay=delay))
-    if error.remedy:
-        details.append(Help(links=[Help.Link(description=error.remedy)]))
+    if remedy:
+        details.append(Help(links=[Help.Link(description=remedy)]))
     return details
+
+
+def _clipped(text: str, most_bytes: int) -> str:
+    encoded = plain(text).encode()
+    return encoded.decode() if len(encoded) <= most_bytes else f"{encoded[: most_bytes - 3].decode(errors='ignore')}…"
 
 
 def _pack(message: Message) -> AnyMessage:

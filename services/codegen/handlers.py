@@ -50,14 +50,20 @@ class Workshop:
     async def tools(self, work: Work) -> Tools:
         """With the model's calls charged to the tenant of the work.
 
-        Raises StepFailure("sandbox_unavailable"): generated code runs in a sandbox or not at all.
+        Raises StepFailure("model_unavailable") and StepFailure("sandbox_unavailable"): no code without both.
         """
+        if self.model is None:
+            raise StepFailure(
+                "model_unavailable",
+                "No model is configured, and the extractive engine writes no code.",
+                remedy="Run `morningai model install` and start again, or set OPENAI_BASE_URL.",
+            )
         if self.sandbox is None:
             self.sandbox = await Sandbox.probe(self.settings.work_dir / "sandbox")
         settings = self.settings
         return Tools(
             suite=Suite(self.sandbox, Limits(wall_seconds=settings.codegen_test_seconds)),
-            model=self.model and self.model.charged_to(TenantBudget(work.database, work.proof)),
+            model=self.model.charged_to(TenantBudget(work.database, work.proof)),
             budget=Budget(
                 attempts=settings.codegen_attempts, tokens=settings.codegen_tokens, seconds=settings.codegen_seconds
             ),
@@ -90,12 +96,6 @@ async def on_cancel_work(session: Session, envelope: Envelope, message: Message)
 
 
 async def generate_change(work: Work, message: events.GenerateChange, workshop: Workshop) -> Finish:
-    if workshop.model is None:
-        raise StepFailure(
-            "model_unavailable",
-            "No model is configured, and the extractive engine writes no code.",
-            remedy="Run `morningai model install` and start again, or set OPENAI_BASE_URL.",
-        )
     tools = await workshop.tools(work)
     with tempfile.TemporaryDirectory(dir=workshop.settings.work_dir) as scratch:
         bundle = Path(scratch) / "snapshot.bundle"

@@ -14,9 +14,12 @@ from morningai.api.search.v1 import search_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.sources.v1 import sources_pb2_grpc
 from morningai.db.session import Database
-from morningai.errors import AlreadyExists, InvalidInput, NotFound, Permanent
+from morningai.errors import AlreadyExists, InvalidInput
 from morningai.evidence.messages import fact_message, passage_message
 from morningai.rpc.call import CURRENT_CALL, Context, rpc_session
+from morningai.rpc.channel import LARGEST_REPLY_BYTES
+from morningai.rpc.names import resource_id
+from morningai.rpc.pages import page_limit, page_of, read_token, write_token
 from services.docs import document_rows, index_rows, repository, uploads
 from services.docs.domain import Source, parse_source_id
 from services.docs.git.bundle import import_bundle
@@ -24,9 +27,12 @@ from services.docs.messages import document_message, source_message
 from services.docs.settings import Settings
 from services.docs.sources import SourceStores
 
-DEFAULT_PAGE = 50
 LARGEST_PAGE = 200
 MOST_PASSAGES = 200
+MOST_OVERVIEW_PASSAGES = 5_000
+MOST_OVERVIEW_FACTS = 50_000
+# An overview is one message with two lists.
+LARGEST_LIST_BYTES = LARGEST_REPLY_BYTES // 4
 HEADS_PER_FILE = 4
 LONGEST_REPOSITORY_NAME = 500
 
@@ -52,13 +58,6 @@ class SourceServicer(sources_pb2_grpc.SourceServiceServicer):
     async def UploadSource(
         self, request_iterator: AsyncIterator[sources.UploadSourceRequest], context: Context
     ) -> sources.Source:
-        try:
-            return await self._upload(request_iterator)
-        except Permanent:
-            await _read_on(request_iterator, most_bytes=self._settings.docs_upload_bytes)
-            raise
-
-    async def _upload(self, request_iterator: AsyncIterator[sources.UploadSourceRequest]) -> sources.Source:
         first = await anext(request_iterator, None)
         if first is None or first.WhichOneof("part") != "source":
             raise InvalidInput("source", "does not come first.", remedy="Send the source, then its pieces.")
@@ -81,13 +80,13 @@ class SourceServicer(sources_pb2_grpc.SourceServiceServicer):
             return source_message(await repository.get_source(session, request.name.removeprefix("sources/")))
 
     async def ListSources(self, request: sources.ListSourcesRequest, context: Context) -> sources.ListSourcesResponse:
-        limit = page_limit(request.page_size)
+        limit = page_limit(request.page_size, most=LARGEST_PAGE)
+        after = read_token(request.page_token, "sources", parse_source_id) or ""
         async with rpc_session(self._database) as session:
-            found = await repository.list_sources(session, after=request.page_token, limit=limit + 1)
-        token = found[limit - 1].source_id if len(found) > limit else ""
-        return sources.ListSourcesResponse(
-            sources=[source_message(source) for source in found[:limit]], next_page_token=token
-        )
+            found = await repository.list_sources(session, after=after, limit=limit + 1)
+        page = page_of(map(source_message, found), limit)
+        token = write_token("sources", found[len(page) - 1].source_id) if len(page) < len(found) else ""
+        return sources.ListSourcesResponse(sources=page, next_page_token=token)
 
 
 class DocumentServicer(documents_pb2_grpc.DocumentServiceServicer):
@@ -95,21 +94,20 @@ class DocumentServicer(documents_pb2_grpc.DocumentServiceServicer):
         self._database = database
 
     async def GetDocument(self, request: documents.GetDocumentRequest, context: Context) -> documents.Document:
-        document_id = _uuid("document", request.name)
+        document_id = resource_id("document", request.name)
         async with rpc_session(self._database) as session:
             return document_message(await document_rows.get_document(session, document_id, version=request.version))
 
     async def ListDocuments(
         self, request: documents.ListDocumentsRequest, context: Context
     ) -> documents.ListDocumentsResponse:
-        limit = page_limit(request.page_size)
-        before = _uuid("page_token", request.page_token) if request.page_token else None
+        limit = page_limit(request.page_size, most=LARGEST_PAGE)
+        before = read_token(request.page_token, "documents", UUID)
         async with rpc_session(self._database) as session:
             found = await document_rows.list_documents(session, before=before, limit=limit + 1)
-        token = str(found[limit - 1].document_id) if len(found) > limit else ""
-        return documents.ListDocumentsResponse(
-            documents=[document_message(document) for document in found[:limit]], next_page_token=token
-        )
+        page = page_of(map(document_message, found), limit)
+        token = write_token("documents", found[len(page) - 1].document_id) if len(page) < len(found) else ""
+        return documents.ListDocumentsResponse(documents=page, next_page_token=token)
 
 
 class SearchServicer(search_pb2_grpc.SearchServiceServicer):
@@ -118,23 +116,24 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         self._stores = stores
 
     async def Search(self, request: search.SearchRequest, context: Context) -> search.SearchResponse:
-        limit = min(request.limit or MOST_PASSAGES, MOST_PASSAGES)
+        limit = page_limit(request.limit, most=MOST_PASSAGES, default=MOST_PASSAGES, field="limit")
         async with rpc_session(self._database) as session:
             passages = await index_rows.search_chunks(
-                session, _uuid("snapshot", request.snapshot), request.query, limit=limit
+                session, resource_id("snapshot", request.snapshot), request.query, limit=limit
             )
-        return search.SearchResponse(passages=[passage_message(passage) for passage in passages])
+        found = page_of(map(passage_message, passages), limit, most_bytes=LARGEST_LIST_BYTES)
+        return search.SearchResponse(passages=found)
 
     async def GetOverview(self, request: search.GetOverviewRequest, context: Context) -> search.GetOverviewResponse:
-        snapshot_id = _uuid("snapshot", request.snapshot)
+        snapshot_id = resource_id("snapshot", request.snapshot)
+        most = MOST_OVERVIEW_PASSAGES
+        limit = page_limit(request.passage_limit, most=most, default=most, field="passage_limit")
         async with rpc_session(self._database) as session:
             facts = await index_rows.list_facts(session, snapshot_id)
-            passages = await index_rows.list_first_chunks(
-                session, snapshot_id, per_file=HEADS_PER_FILE, limit=request.passage_limit
-            )
+            passages = await index_rows.list_first_chunks(session, snapshot_id, per_file=HEADS_PER_FILE, limit=limit)
         return search.GetOverviewResponse(
-            facts=[fact_message(fact) for fact in facts],
-            passages=[passage_message(passage) for passage in passages],
+            facts=page_of(map(fact_message, facts), MOST_OVERVIEW_FACTS, most_bytes=LARGEST_LIST_BYTES),
+            passages=page_of(map(passage_message, passages), limit, most_bytes=LARGEST_LIST_BYTES),
         )
 
     async def GetBundle(
@@ -142,7 +141,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     ) -> AsyncIterator[search.GetBundleResponse]:
         proof = CURRENT_CALL.get().proof
         async with rpc_session(self._database) as session:
-            snapshot = await index_rows.get_snapshot(session, _uuid("snapshot", request.snapshot))
+            snapshot = await index_rows.get_snapshot(session, resource_id("snapshot", request.snapshot))
             source = await repository.get_source(session, snapshot.source_id)
         with tempfile.TemporaryDirectory(dir=self._stores.folder) as scratch:
             path = Path(scratch) / "snapshot.bundle"
@@ -152,28 +151,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
                     yield search.GetBundleResponse(piece=piece)
 
 
-async def _read_on(requests: AsyncIterator[sources.UploadSourceRequest], *, most_bytes: int) -> None:
-    """A caller that still writes may miss the refusal: grpc.aio then reports the failed write (grpc/grpc#36066)."""
-    async for request in requests:
-        most_bytes -= len(request.piece)
-        if most_bytes < 0:
-            return
-
-
-def page_limit(page_size: int) -> int:
-    if page_size < 0:
-        raise InvalidInput("page_size", "is negative.", remedy=f"Use 1 to {LARGEST_PAGE}, or 0 for {DEFAULT_PAGE}.")
-    return min(page_size or DEFAULT_PAGE, LARGEST_PAGE)
-
-
 def _same_remote(source: Source, remote_uri: str) -> Source:
     if source.remote_uri != remote_uri:
         raise AlreadyExists("source", source.name, remedy="Choose another name.")
     return source
-
-
-def _uuid(resource: str, name: str) -> UUID:
-    try:
-        return UUID(name.rpartition("/")[2])
-    except ValueError as error:
-        raise NotFound(resource, name) from error

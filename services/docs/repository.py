@@ -13,6 +13,12 @@ from services.docs.domain import Source
 QUERIES = load_queries(__file__)
 
 
+async def principal_may(session: Session, scope: str) -> bool:
+    """Whether who began the session's task still holds the scope: a revoked key and a removed member do not."""
+    row = await session.row(QUERIES["principal_may"], {"scope": scope})
+    return row is not None and bool(row["may"])
+
+
 async def insert_source(
     session: Session,
     *,

@@ -10,7 +10,7 @@ from morningai.api.documents.v1 import documents_pb2
 from morningai.api.faqs.v1 import faqs_pb2
 from morningai.api.sources.v1 import sources_pb2
 from morningai.api.tasks.v1 import tasks_pb2_grpc
-from morningai.api.tenants.v1 import tenants_pb2, usage_pb2
+from morningai.api.tenants.v1 import audit_pb2, keys_pb2, members_pb2, tenants_pb2, usage_pb2
 from morningai.rpc.call import MethodRule
 from morningai.rpc.channel import make_channel
 from morningai.rpc.server import Metadata, RpcServer
@@ -20,6 +20,7 @@ from services.gateway.feed import Feed
 from services.gateway.forwarder import Forwarder
 from services.gateway.grpc_api import TaskServicer
 from services.gateway.handlers import make_handlers
+from services.gateway.key_uses import KeyUses
 from services.gateway.limiter import Limiter
 from services.gateway.settings import Settings
 
@@ -33,10 +34,16 @@ ROUTES = {
     "morningai.api.faqs.v1.FaqService": "faqgen",
     "morningai.api.changes.v1.ChangeService": "codegen",
     "morningai.api.tenants.v1.TenantService": "tenancy",
+    "morningai.api.tenants.v1.ApiKeyService": "tenancy",
+    "morningai.api.tenants.v1.MemberService": "tenancy",
+    "morningai.api.tenants.v1.AuditService": "tenancy",
     "morningai.api.tenants.v1.UsageService": "tenancy",
 }
 # A service is found by its name once the module with its descriptor is loaded.
-DESCRIPTORS = (answers_pb2, changes_pb2, documents_pb2, faqs_pb2, sources_pb2, tenants_pb2, usage_pb2)
+DESCRIPTORS = (
+    *(answers_pb2, changes_pb2, documents_pb2, faqs_pb2, sources_pb2),
+    *(audit_pb2, keys_pb2, members_pb2, tenants_pb2, usage_pb2),
+)
 
 
 def make_service(settings: Settings) -> Service:
@@ -47,7 +54,8 @@ def make_service(settings: Settings) -> Service:
     }
     routes = {service: channels[name] for service, name in ROUTES.items()}
     feed = Feed()
-    authenticator = Authenticator(database, cache_seconds=settings.key_cache_seconds)
+    key_uses = KeyUses(database, write_seconds=settings.key_use_seconds)
+    authenticator = Authenticator(database, key_uses, channels["tenancy"], cache_seconds=settings.key_cache_seconds)
     limiter = Limiter(database)
     rpc = RpcServer(
         settings.grpc_address,
@@ -74,7 +82,8 @@ def make_service(settings: Settings) -> Service:
         relay_holder,
         handlers=make_handlers(feed),
         rpc=rpc,
-        closing=[partial(channel.close, None) for channel in channels.values()],
+        background=[key_uses.run],
+        closing=[key_uses.write, *(partial(channel.close, None) for channel in channels.values())],
     )
 
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from morningai.errors import InvalidInput
@@ -83,6 +84,27 @@ class Task:
     failure: Failure | None = None
     ended_at: datetime | None = None
 
+    @property
+    def key(self) -> tuple[datetime, UUID]:
+        """Where it stands among the tenant's tasks."""
+        return self.created_at, self.task_id
+
+
+class Place(NamedTuple):
+    """Where an event stands among those of its trace: task after task, each from when its first event came."""
+
+    began_at: datetime
+    task_id: UUID
+    sequence: int
+
+
+@dataclass(frozen=True)
+class KeptEvent:
+    """One event of the feed; `content` is a serialized TaskEvent."""
+
+    place: Place
+    content: bytes
+
 
 @dataclass(frozen=True)
 class TaskChange:
@@ -117,8 +139,6 @@ def _instruction(instruction: str) -> str:
             f"has {len(text)} characters.",
             remedy=f"Say it in at most {LONGEST_INSTRUCTION} characters.",
         )
-    if "\x00" in text:
-        raise InvalidInput("task.instruction", "contains a NUL character.", remedy="Remove it.")
     return text
 
 

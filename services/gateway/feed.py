@@ -48,7 +48,8 @@ class Feed:
                     return
             if task and TaskState(task.state) in ENDED and task.sequence <= after:
                 return
-            await _wait(changed)
+            if len(kept) < repository.MOST_EVENTS:
+                await _wait(changed)
 
 
 async def _wait(changed: asyncio.Event) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID, uuid4
 
@@ -23,15 +21,16 @@ from morningai.db.session import Database
 from morningai.errors import InvalidInput, NotFound
 from morningai.rpc.call import CURRENT_CALL, Context, rpc_session
 from morningai.rpc.channel import proof_metadata
+from morningai.rpc.pages import page_limit, page_of, read_token, write_token
 from morningai.rpc.server import Prove
 from services.gateway import repository
-from services.gateway.domain import NewTask, Task
+from services.gateway.domain import NewTask, Place, Task
 from services.gateway.feed import Feed
 from services.gateway.forwarder import abort_as, deadline_of
 from services.gateway.messages import kind_values, new_task_of, task_message
 
-DEFAULT_PAGE = 50
 LARGEST_PAGE = 500
+LARGEST_SEQUENCE = 2**63 - 1
 TRACE_ID = re.compile(r"[0-9a-f]{32}")
 TASK_REMEDY = "`task list` shows the tasks of your tenant."
 
@@ -69,13 +68,13 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
         return task_message(await self._get(request.name))
 
     async def ListTasks(self, request: api.ListTasksRequest, context: Context) -> api.ListTasksResponse:
-        limit = min(request.page_size or DEFAULT_PAGE, LARGEST_PAGE)
-        if limit < 0:
-            raise InvalidInput("page_size", "is negative.", remedy=f"Use 1 to {LARGEST_PAGE}.")
+        limit = page_limit(request.page_size, most=LARGEST_PAGE)
+        before = read_token(request.page_token, "tasks", _task_key)
         async with rpc_session(self._database) as session:
-            tasks = await repository.list_tasks(session, before=_decode_token(request.page_token), limit=limit + 1)
-        token = _encode_token(tasks[limit - 1]) if len(tasks) > limit else ""
-        return api.ListTasksResponse(tasks=[task_message(task) for task in tasks[:limit]], next_page_token=token)
+            tasks = await repository.list_tasks(session, before=before, limit=limit + 1)
+        page = page_of(map(task_message, tasks), limit)
+        token = write_token("tasks", *tasks[len(page) - 1].key) if len(page) < len(tasks) else ""
+        return api.ListTasksResponse(tasks=page, next_page_token=token)
 
     async def WatchTask(self, request: api.WatchTaskRequest, context: Context) -> AsyncIterator[api.TaskEvent]:
         if request.after_sequence < 0:
@@ -86,14 +85,16 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
             yield event
 
     async def ListTaskEvents(self, request: api.ListTaskEventsRequest, context: Context) -> api.ListTaskEventsResponse:
-        if request.name:
-            task = await self._get(request.name)
-            async with rpc_session(self._database) as session:
-                stored = await repository.list_events(session, task.task_id, after=0)
-        else:
-            async with rpc_session(self._database) as session:
-                stored = await repository.list_events_of_trace(session, _trace_id(request.trace_id))
-        return api.ListTaskEventsResponse(events=[api.TaskEvent.FromString(event) for event in stored])
+        limit = page_limit(request.page_size, most=LARGEST_PAGE, default=LARGEST_PAGE)
+        listing = f"events of {request.name or request.trace_id}"
+        task_id = (await self._get(request.name)).task_id if request.name else None
+        trace_id = None if request.name else _trace_id(request.trace_id)
+        after = read_token(request.page_token, listing, _place)
+        async with rpc_session(self._database) as session:
+            kept = await repository.list_kept(session, task_id=task_id, trace_id=trace_id, after=after, limit=limit + 1)
+        page = page_of((api.TaskEvent.FromString(event.content) for event in kept), limit)
+        token = write_token(listing, *kept[len(page) - 1].place) if len(page) < len(kept) else ""
+        return api.ListTaskEventsResponse(events=page, next_page_token=token)
 
     async def CancelTask(self, request: api.CancelTaskRequest, context: Context) -> api.CancelTaskResponse:
         await self._get(request.name)
@@ -147,15 +148,13 @@ def _trace_id(trace_id: str) -> str:
     return trace_id
 
 
-def _encode_token(task: Task) -> str:
-    return base64.urlsafe_b64encode(f"{task.created_at.isoformat()}|{task.task_id}".encode()).decode()
+def _task_key(time: str, task_id: str) -> tuple[datetime, UUID]:
+    return _moment(time), UUID(task_id)
 
 
-def _decode_token(token: str) -> tuple[datetime, UUID] | None:
-    if not token:
-        return None
-    try:
-        time, _, task_id = base64.urlsafe_b64decode(token).decode().partition("|")
-        return datetime.fromisoformat(time), UUID(task_id)
-    except (ValueError, binascii.Error) as error:
-        raise InvalidInput("page_token", "is not one of ours.", remedy="Leave it empty for the first page.") from error
+def _place(began: str, task_id: str, sequence: str) -> Place:
+    return Place(_moment(began), UUID(task_id), min(int(sequence), LARGEST_SEQUENCE))
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)

@@ -33,15 +33,24 @@ VALUES (%(task_id)s, %(sequence)s, %(trace_id)s, %(event)s)
 ON CONFLICT DO NOTHING
 
 -- name: list_events
-SELECT event FROM task_events WHERE task_id = %(task_id)s AND sequence > %(after)s ORDER BY sequence
+SELECT event FROM task_events WHERE task_id = %(task_id)s AND sequence > %(after)s ORDER BY sequence LIMIT %(limit)s
 
--- name: list_events_of_trace
--- Task after task; an event may have been received before its forerunner.
-SELECT event FROM task_events WHERE trace_id = %(trace_id)s
-ORDER BY min(received_at) OVER (PARTITION BY task_id), task_id, sequence
+-- name: list_kept
+-- Of a task or of a trace, task after task; an event may have been received before its forerunner.
+SELECT began_at, task_id, sequence, event
+FROM (
+  SELECT task_id, sequence, event, min(received_at) OVER (PARTITION BY task_id) AS began_at
+  FROM task_events WHERE task_id = %(task_id)s OR trace_id = %(trace_id)s
+) AS found
+WHERE (began_at, task_id, sequence) > (%(after_began_at)s, %(after_task_id)s, %(after_sequence)s)
+ORDER BY began_at, task_id, sequence
+LIMIT %(limit)s
 
 -- name: authenticate
 SELECT tenancy.authenticate(%(key)s) AS grant
 
 -- name: admit
 SELECT tenancy.admit(%(proof)s, %(call_class)s) AS wait_microseconds
+
+-- name: note_key_uses
+SELECT tenancy.note_key_uses(%(key_ids)s, %(times)s)

@@ -15,11 +15,13 @@ from morningai.db.quotas import Quota, check_quota
 from morningai.db.session import Database, Session
 from morningai.errors import Unauthenticated
 from morningai.rpc.call import CallClass
-from services.gateway.domain import Failure, NewTask, Step, Task, TaskKind, TaskState
+from services.gateway.domain import Failure, KeptEvent, NewTask, Place, Step, Task, TaskKind, TaskState
 
 QUERIES = load_queries(__file__)
 END_OF_TIME = datetime.fromisoformat("9999-01-01T00:00:00+00:00")
 LAST_ID = UUID(int=2**128 - 1)
+BEFORE_ALL = Place(datetime.fromisoformat("0001-01-01T00:00:00+00:00"), UUID(int=0), 0)
+MOST_EVENTS = 500
 
 
 async def authenticate(database: Database, key: str) -> str | None:
@@ -38,6 +40,11 @@ async def admit(database: Database, proof: str, call_class: CallClass) -> float:
         raise Unauthenticated("The proof is missing, forged or expired.") from error
     assert row is not None
     return float(row["wait_microseconds"]) / 1e6
+
+
+async def note_key_uses(database: Database, uses: Mapping[str, datetime]) -> None:
+    async with database.connection() as connection:
+        await connection.execute(QUERIES["note_key_uses"], {"key_ids": list(uses), "times": list(uses.values())})
 
 
 async def insert_task(session: Session, new: NewTask, *, task_id: UUID, trace_id: str) -> Task | None:
@@ -103,13 +110,26 @@ async def insert_event(session: Session, task_id: UUID, *, sequence: int, trace_
 
 
 async def list_events(session: Session, task_id: UUID, *, after: int) -> list[bytes]:
-    rows = await session.rows(QUERIES["list_events"], {"task_id": task_id, "after": after})
-    return [row["event"] for row in rows]
+    """The next events of a task, at most MOST_EVENTS."""
+    parameters: dict[str, object] = {"task_id": task_id, "after": after, "limit": MOST_EVENTS}
+    return [row["event"] for row in await session.rows(QUERIES["list_events"], parameters)]
 
 
-async def list_events_of_trace(session: Session, trace_id: str) -> list[bytes]:
-    rows = await session.rows(QUERIES["list_events_of_trace"], {"trace_id": trace_id})
-    return [row["event"] for row in rows]
+async def list_kept(
+    session: Session, *, task_id: UUID | None, trace_id: str | None, after: Place | None, limit: int
+) -> list[KeptEvent]:
+    """Of a task, or of a trace."""
+    began_at, after_task_id, sequence = after or BEFORE_ALL
+    parameters: dict[str, object] = {
+        "task_id": task_id,
+        "trace_id": trace_id,
+        "after_began_at": began_at,
+        "after_task_id": after_task_id,
+        "after_sequence": sequence,
+        "limit": limit,
+    }
+    rows = await session.rows(QUERIES["list_kept"], parameters)
+    return [KeptEvent(Place(row["began_at"], row["task_id"], row["sequence"]), row["event"]) for row in rows]
 
 
 def _task(row: DictRow) -> Task:

@@ -11,6 +11,9 @@ UPDATE tasks SET sequence = sequence + 1 WHERE task_id = %(task_id)s RETURNING s
 -- name: end_task
 UPDATE tasks SET state = %(state)s, ended_at = now() WHERE task_id = %(task_id)s
 
+-- name: close_task
+SELECT kernel.close_task(%(task_id)s)
+
 -- name: insert_step
 INSERT INTO steps (task_id, step, wave, service, state, command_id, timer_id, deadline)
 VALUES (%(task_id)s, %(step)s, %(wave)s, %(service)s, 'running', %(command_id)s, %(timer_id)s,

@@ -53,7 +53,9 @@ async def next_sequence(session: Session, task_id: UUID) -> tuple[int, datetime]
 
 
 async def end_task(session: Session, task_id: UUID, state: TaskState) -> None:
+    """The task's seals end with it, the commands' within minutes."""
     await session.execute(QUERIES["end_task"], {"task_id": task_id, "state": state})
+    await session.execute(QUERIES["close_task"], {"task_id": task_id})
 
 
 async def insert_step(

@@ -59,17 +59,18 @@ def test_a_service_that_hears_the_bus_has_handlers(service):
 
 
 def services_of(path):
-    """Each with the module that has its descriptor."""
     package = f"morningai.api.{path.parent.parent.name}.v1"
-    names = re.findall(r"^service (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
-    return [(f"{package}.{name}", f"{package}.{path.stem}_pb2") for name in names]
+    return [
+        (f"{package}.{path.stem}_pb2", f"{package}.{name}")
+        for name in re.findall(r"^service (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
 
 
-RPC_SERVICES = [service for path in PROTOS for service in services_of(path)]
+RPC_SERVICES = [found for path in PROTOS for found in services_of(path)]
 
 
-@pytest.mark.parametrize(("name", "module"), RPC_SERVICES)
-def test_every_method_declares_its_scope(name, module):
+@pytest.mark.parametrize(("module", "name"), RPC_SERVICES)
+def test_every_method_declares_its_scope(module, name):
     importlib.import_module(module)
     assert len(rules_of(name)) == len(Default().FindServiceByName(name).methods) > 0
 

@@ -25,6 +25,7 @@ from morningai.cli.demo.platform import free_port, up_command
 from morningai.cli.gateway import Gateway
 from morningai.cli.outcome import Outcome, fetch_outcome
 from morningai.cli.repository import find_repository, upload_parts, write_bundle
+from morningai.cli.tracing import list_events
 from morningai.embedded.data_dir import DataDir
 from morningai.embedded.postgres import EmbeddedPostgres
 
@@ -112,8 +113,7 @@ class Tenant:
         return fetch_outcome(self.gateway, self.ended(self.create(instruction, source, *kinds)))
 
     def events(self, task: str) -> list[tasks.TaskEvent]:
-        request = tasks.ListTaskEventsRequest(name=task)
-        return list(self.gateway.call(self.gateway.tasks.ListTaskEvents, request).events)
+        return list_events(self.gateway, name=task)
 
     def cancel(self, task: str) -> None:
         self.gateway.call(self.gateway.tasks.CancelTask, tasks.CancelTaskRequest(name=task))

@@ -156,6 +156,20 @@ def send(connection: Connection, task_id: UUID, **columns: object) -> UUID:
     return UUID(str(row[0]))
 
 
+def end_task(world: World, task_id: UUID, ago: str) -> None:
+    """As if the task had ended that long ago."""
+    statement = "UPDATE kernel.tasks SET closed_at = now() - %s::interval WHERE task_id = %s RETURNING task_id"
+    assert world.database.rows(statement, ago, task_id)
+
+
+def opens(world: World, proof: str) -> bool:
+    """Whether docs sees rows of its outbox, and of one tenant only, with a proof set past `kernel.open_session`."""
+    with world.session("docs_app", proof) as connection:
+        rows = connection.execute("SELECT DISTINCT tenant_id FROM outbox").fetchall()
+    assert rows in ([], [(world.a.tenant_id,)])
+    return bool(rows)
+
+
 def outbox_takes(world: World, proof: str, task_id: UUID) -> bool:
     """Whether docs may send a message of the task."""
     with world.session("docs_app", proof) as connection:

@@ -23,6 +23,7 @@ Row = dict[str, object]
 OVERRIDES: dict[str, Row] = {
     "docs.sources": {"kind": "remote", "remote_uri": "https://example.org/repository"},
     "docs.document_versions": {"content": "text", "content_hash": hashlib.sha256(b"text").hexdigest()},
+    "tenancy.audit_log": {"action": "keys.create"},
 }
 VALUES: dict[str, object] = {
     "boolean": False,
@@ -34,6 +35,8 @@ VALUES: dict[str, object] = {
     "interval": "1 second",
     "tsvector": "",
 }
+# The number of the row that is tried and never kept.
+SPARE = 99
 NUMBERS = ("smallint", "integer", "bigint", "real", "double precision", "numeric")
 
 
@@ -46,6 +49,8 @@ def fill(database: TestDatabase, tables: tuple[Table, ...], tenant: TestTenant, 
     made: dict[str, list[Row]] = {}
     with psycopg.connect(database.admin_dsn) as connection:
         connection.execute("SELECT set_config('morningai.proof', %s, true)", (tenant.grant(),))
+        for number in (*range(count), SPARE):
+            _open_task(connection, tenant, task_id=_task_id(number))
         for table in tables:
             has_rows = connection.execute(
                 f"SELECT 1 FROM {table} WHERE tenant_id = %s LIMIT 1", (tenant.tenant_id,)
@@ -58,7 +63,7 @@ def fill(database: TestDatabase, tables: tuple[Table, ...], tenant: TestTenant, 
 
 def spare_row(table: Table, made: dict[str, list[Row]]) -> Row:
     """One more valid row, whose parents are the first rows; without its tenant."""
-    return make_row(table, 99, made, 0)
+    return make_row(table, SPARE, made, 0)
 
 
 def make_row(table: Table, number: int, made: dict[str, list[Row]], parent_number: int) -> Row:
@@ -89,6 +94,16 @@ def _value(column: Column, number: int) -> object:
     if column.type in ("jsonb", "json") and "'array'" in column.check:
         return "[]"
     return VALUES.get(column.type, _text(column, number))
+
+
+def _task_id(number: int) -> UUID:
+    return uuid5(NAMESPACE_OID, f"task_id {number}")
+
+
+def _open_task(connection: psycopg.Connection[tuple[object, ...]], tenant: TestTenant, *, task_id: UUID) -> None:
+    """What the gateway's first message of a task does: messages belong to tasks that were accepted."""
+    statement = "INSERT INTO kernel.tasks (tenant_id, task_id, principal) VALUES (%s, %s, 'key:mk_test')"
+    connection.execute(statement, (tenant.tenant_id, task_id))
 
 
 def _text(column: Column, number: int) -> str:

@@ -189,6 +189,8 @@ async def test_a_service_with_an_unprotected_table_refuses_to_serve(weakened, tm
         "NATS_URL": "nats://127.0.0.1:9",
         "NATS_USER": "tenancy",
         "NATS_PASSWORD": "unused",
+        "CALLOUT_PASSWORD": "unused",
+        "ISSUER_SECRET": "unused",
         "GRPC_ADDRESS": f"unix:{socket}",
         "WORK_DIR": str(tmp_path),
     }

@@ -15,7 +15,9 @@ from tests.isolation.checks import (
     Leaked,
     assert_no_row_at_all,
     assert_no_row_of_another_tenant,
+    end_task,
     inbox_takes,
+    opens,
     outbox_takes,
     tenants_of_one_prepared_statement,
 )
@@ -36,20 +38,23 @@ CREATE VIEW {TABLE} AS SELECT * FROM gateway.kept;
 GRANT SELECT, INSERT, UPDATE ON {TABLE} TO {LOGIN}
 """
 VERIFIER_SAYS_YES = """
-CREATE OR REPLACE FUNCTION kernel.verify(presented text) RETURNS kernel.proof
+CREATE OR REPLACE FUNCTION kernel.tenant_id() RETURNS uuid
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT ('g', part[3]::uuid, part[4], string_to_array(part[5], ','), NULL, NULL)::kernel.proof
-  FROM string_to_array(presented, '|') AS part
+  SELECT split_part(current_setting('morningai.proof', true), '|', 3)::uuid
 $$
 """
 VERIFIER_IGNORES_EXPIRY = """
-CREATE OR REPLACE FUNCTION kernel.verify(presented text) RETURNS kernel.proof
+CREATE OR REPLACE FUNCTION kernel.tenant_id() RETURNS uuid
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT ('g', part[3]::uuid, part[4], string_to_array(part[5], ','), NULL, NULL)::kernel.proof
-  FROM string_to_array(presented, '|') AS part
+  SELECT part[3]::uuid FROM string_to_array(current_setting('morningai.proof', true), '|') AS part
   WHERE part[7] = kernel.mac(part[1], array_to_string(part[1:6], '|'))
 $$
 """
+SEALS_NEVER_END = """
+CREATE OR REPLACE FUNCTION kernel.seal_is_in_time(proof kernel.proof) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'SELECT true'
+"""
+RETIRED_KEYS_VERIFY = "UPDATE kernel.proof_keys SET retired_at = NULL"
 NULL_MATCHES = f"ALTER POLICY tenant ON {TABLE} USING ({OWN} OR kernel.tenant_id() IS NULL)"
 
 
@@ -198,4 +203,27 @@ def test_an_inbox_that_takes_any_message_is_noticed(sealed):
 def test_an_outbox_that_does_not_look_at_the_task_is_noticed(sealed):
     world, _, _, seal = sealed
     world.database.execute("DROP TRIGGER seal ON docs.outbox")
-    assert outbox_takes(world, seal, uuid4())
+    assert outbox_takes(world, seal, world.a.open_task(uuid4()))
+
+
+def test_a_seal_that_outlives_its_task_is_noticed(sealed):
+    world, _, task_id, seal = sealed
+    end_task(world, task_id, "11 minutes")
+    assert not opens(world, seal)
+    world.database.execute(SEALS_NEVER_END)
+    assert opens(world, seal)
+
+
+def test_a_retired_key_that_still_verifies_is_noticed(sealed):
+    world, _, _, seal = sealed
+    world.database.execute("UPDATE kernel.proof_keys SET minting = false, retired_at = now()")
+    assert not opens(world, seal)
+    world.database.execute(RETIRED_KEYS_VERIFY)
+    assert opens(world, seal)
+
+
+def test_a_service_that_opens_a_task_of_its_own_is_noticed(weakened):
+    grant = weakened.a.grant()
+    assert not outbox_takes(weakened, grant, uuid4())
+    weakened.database.execute("DROP TRIGGER seal ON docs.outbox")
+    assert outbox_takes(weakened, grant, uuid4())

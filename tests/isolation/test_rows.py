@@ -118,9 +118,10 @@ def test_a_prepared_statement_does_not_remember_the_tenant(world):
 @pytest.mark.parametrize("login", APP_LOGINS)
 def test_a_seal_opens_its_own_tenant_and_no_other(sealed, login):
     world, message_id, task_id, seal = sealed
-    query = "SELECT (p).kind, (p).tenant_id, (p).task_id, (p).message_id FROM kernel.open_session(%s) AS p"
+    query = "SELECT (p).kind, (p).tenant_id, (p).task_id, (p).message_id FROM kernel.current_proof() AS p"
     with world.session(login, None) as connection:
-        assert connection.execute(query, (seal,)).fetchone() == ("s", world.a.tenant_id, task_id, message_id)
+        connection.execute("SELECT kernel.open_session(%s)", (seal,))
+        assert connection.execute(query).fetchone() == ("s", world.a.tenant_id, task_id, message_id)
         assert connection.execute("SELECT DISTINCT tenant_id FROM outbox").fetchall() == [(world.a.tenant_id,)]
 
 
@@ -160,7 +161,7 @@ def test_a_message_of_the_same_task_is_sealed_for_the_same_principal(sealed):
 def test_in_the_session_of_a_seal_its_own_task_alone_is_written_to(sealed):
     world, _, task_id, seal = sealed
     assert outbox_takes(world, seal, task_id)
-    assert not outbox_takes(world, seal, uuid4())
+    assert not outbox_takes(world, seal, world.a.open_task(uuid4()))
 
 
 def test_a_sender_chooses_neither_tenant_nor_seal(sealed):
@@ -174,7 +175,10 @@ def test_a_sender_chooses_neither_tenant_nor_seal(sealed):
 
 FORBIDDEN = [
     "SELECT kernel.mint_grant(tenant_id, 'me', ARRAY['operator']) FROM (SELECT gen_random_uuid() AS tenant_id) AS t",
-    "SELECT kernel.mint_seal(NULL, gen_random_uuid(), gen_random_uuid())",
+    "SELECT kernel.mint_seal('s', NULL, gen_random_uuid(), gen_random_uuid())",
+    "SELECT kernel.authentic('x')",
+    "SELECT * FROM kernel.tasks",
+    "UPDATE kernel.tasks SET closed_at = NULL",
     "SELECT kernel.sign('g|x')",
     "SELECT kernel.mac('k1', 'g|x')",
     "SELECT kernel.verify('x')",

@@ -94,9 +94,9 @@ def _upload(output: Output, gateway: Gateway, source_id: str, location: str) -> 
 
     repository = find_local(location)
     if repository.uncommitted_count:
-        output.note(
-            f"{repository.uncommitted_count} uncommitted changes in {repository.folder} are not included.", "yellow"
-        )
+        count = repository.uncommitted_count
+        changes, are = ("uncommitted change", "is") if count == 1 else ("uncommitted changes", "are")
+        output.note(f"{count} {changes} in {repository.folder} {are} not included.", "yellow")
     with output.waiting(f"Uploading {repository.folder} at {repository.commit[:7]} …"):
         return add_local(gateway, source_id, repository)
 

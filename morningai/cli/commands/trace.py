@@ -51,11 +51,9 @@ def trace(
 
 
 def _events(gateway: Gateway, given: str) -> list[TaskEvent]:
-    from morningai.api.tasks.v1 import tasks_pb2 as api
+    from morningai.cli.tracing import list_events
     from morningai.cli.wording import resource_name
 
     if _TRACE_ID.fullmatch(given):
-        request = api.ListTaskEventsRequest(trace_id=given.lower())
-    else:
-        request = api.ListTaskEventsRequest(name=resource_name("tasks", given))
-    return list(gateway.call(gateway.tasks.ListTaskEvents, request).events)
+        return list_events(gateway, trace_id=given.lower())
+    return list_events(gateway, name=resource_name("tasks", given))

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.api.tenants.v1 import tenants_pb2 as tenants
 from morningai.cli.adding import add_local
 from morningai.cli.connection import EMBEDDED, parse_address
@@ -35,7 +34,7 @@ from morningai.cli.outcome import Outcome, fetch_outcome
 from morningai.cli.output import Output
 from morningai.cli.progress import make_progress
 from morningai.cli.showing import show_outcome
-from morningai.cli.tracing import show_timeline
+from morningai.cli.tracing import list_events, show_timeline
 from morningai.cli.work import create_task
 
 QUESTION = "What is the system architecture?"
@@ -134,8 +133,7 @@ class _Demo:
         self._output.line(f"{source.name} @{repository.local.commit[:7]} is added.")
         task = create_task(gateway, instruction, source=source.name, kinds=kinds)
         ended = follow(gateway, task.name, make_progress(self._output))
-        request = tasks.ListTaskEventsRequest(name=task.name)
-        self.report.events.append(list(gateway.call(gateway.tasks.ListTaskEvents, request).events))
+        self.report.events.append(list_events(gateway, name=task.name))
         return fetch_outcome(gateway, ended)
 
     def _show_traces(self) -> None:

@@ -4,7 +4,7 @@
 CREATE ROLE tenancy_accountant NOLOGIN;
 GRANT tenancy_accountant TO tenancy_owner;
 GRANT USAGE, CREATE ON SCHEMA tenancy TO tenancy_accountant;
-GRANT EXECUTE ON FUNCTION kernel.tenant_id(), kernel.current_proof(), kernel.has_scope(text), kernel.open_session(text)
+GRANT EXECUTE ON FUNCTION kernel.tenant_id(), kernel.current_proof(), kernel.has_scope(text)
   TO tenancy_accountant;
 
 -- Limits are asked for in the caller's own transaction.

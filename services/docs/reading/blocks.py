@@ -1,7 +1,7 @@
 """Sections of everything that is neither Python nor prose: whole top-level blocks, packed into windows.
 
-A block begins at a line without indentation that follows a blank one or declares a name; a window is called by the
-names that its lines declare.
+A block begins at a line without indentation that follows a blank one or declares a name, together with the comment
+above it; a window is called by the names that its lines declare.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ _MODIFIERS = (
 _DECLARATIONS = (
     re.compile(rf"{_MODIFIERS}(?:function\*?|class|interface|enum|struct|trait|impl(?:<[^>]*>)?|type|namespace|module|"
                rf"object|record|message|service|rpc|union|fn|fun|func(?:\s*\([^)]*\))?|def)\s+([A-Za-z_$][\w$.]*)"),
+    re.compile(r"(?:[\w$]+\.)+([A-Za-z_$][\w$]*)\s*=\s*(?:async\s+)?function\b"),
     re.compile(rf"{_MODIFIERS}(?:const|let|var)\s+([A-Za-z_$][\w$]*)"),
     re.compile(r"CREATE\s+(?:OR\s+REPLACE\s+)?(?:UNIQUE\s+)?(?:TABLE|VIEW|MATERIALIZED\s+VIEW|FUNCTION|PROCEDURE|INDEX|"
                r"TYPE|TRIGGER|POLICY|ROLE|SCHEMA)\s+(?:IF\s+NOT\s+EXISTS\s+)?([\w.\"]+)", re.IGNORECASE),
@@ -29,6 +30,8 @@ _DECLARATIONS = (
     re.compile(r"([A-Za-z_][\w.-]*)\s*:(?!=)"),
     re.compile(r"([A-Za-z_][\w-]*)\s*\(\)\s*\{"),
 )  # fmt: skip
+
+_COMMENT = re.compile(r"\s*(?://|#|--|/?\*|@|\[\w+)|.*\*/\s*$")
 
 
 def block_sections(lines: Sequence[str]) -> list[Section]:
@@ -41,11 +44,15 @@ def block_sections(lines: Sequence[str]) -> list[Section]:
 
 
 def _block_starts(lines: Sequence[str]) -> list[int]:
-    return [
-        number
-        for number in range(2, len(lines) + 1)
-        if _is_outer(lines[number - 1]) and (not lines[number - 2].strip() or _declared(lines[number - 1]))
-    ]
+    return [number for number in range(2, len(lines) + 1) if _is_outer(lines[number - 1]) and _begins(lines, number)]
+
+
+def _begins(lines: Sequence[str], number: int) -> bool:
+    """Whether a block begins at an outer line; a declaration is not parted from the comment above it."""
+    declared = _declared(lines[number - 1])
+    if lines[number - 2].strip():
+        return bool(declared) and not _COMMENT.match(lines[number - 2])
+    return not (declared and number > 2 and lines[number - 3].rstrip().endswith("*/"))
 
 
 def _is_outer(line: str) -> bool:

@@ -18,12 +18,21 @@ from services.docs.reading.manifests import (
     rpc_service_facts,
     table_facts,
 )
+from services.docs.reading.projects import (
+    aspire_facts,
+    cargo_package_facts,
+    dotnet_project_facts,
+    go_package_facts,
+    npm_package_facts,
+)
 from services.docs.reading.prose import Heading, markdown_headings, rst_headings
 from services.docs.reading.python_facts import python_facts
 from services.docs.reading.quotes import fact_of
+from services.docs.reading.routes import route_facts
 
 DEEPEST_HEADING = 3
-_COMPOSE_NAME = re.compile(r"(?:docker-)?compose(?:[.-][\w-]+)?\.ya?ml")
+_COMPOSE_NAME = re.compile(r"(?:docker-)?compose(?:[.-](?!tests?\b)[\w-]+)?\.ya?ml")
+_DOTNET_ENDINGS = (".csproj", ".fsproj", ".vbproj")
 _TEST_PATH = re.compile(r"(?:^|/)(?:tests?|testing|__tests__)/|(?:^|/)(?:test_[^/]*|conftest|[^/]*_test)\.\w+$")
 
 
@@ -53,6 +62,20 @@ def _facts(path: str, lines: Sequence[str]) -> Iterator[FileFact]:
             yield from compose_facts(lines)
         case "toml" if name == "pyproject.toml":
             yield from dependency_facts(lines)
+        case "toml" if name == "cargo.toml":
+            yield from cargo_package_facts(lines)
+        case "json" if name == "package.json":
+            yield from npm_package_facts(lines)
+        case "go":
+            yield from go_package_facts(path, lines)
+            yield from route_facts(lines)
+        case "csharp":
+            yield from aspire_facts(lines)
+            yield from route_facts(lines)
+        case "javascript" | "typescript":
+            yield from route_facts(lines)
+        case _ if name.endswith(_DOTNET_ENDINGS):
+            yield from dotnet_project_facts(path, lines)
         case _:
             return
 

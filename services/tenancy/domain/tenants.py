@@ -1,4 +1,4 @@
-"""Tenants and their keys."""
+"""Tenants."""
 
 from __future__ import annotations
 
@@ -12,39 +12,14 @@ from morningai.errors import InvalidInput
 SLUG = re.compile(r"[a-z][a-z0-9-]{1,38}[a-z0-9]")
 LONGEST_DISPLAY_NAME = 100
 
-# What the first key of a tenant may do: everything inside its tenant.
-OWNER_SCOPES = (
-    "tasks.read",
-    "tasks.write",
-    "sources.read",
-    "sources.write",
-    "documents.read",
-    "answers.read",
-    "faqs.read",
-    "changes.read",
-    "tenants.read",
-    "usage.read",
-    "limits.write",
-)
-
 
 @dataclass(frozen=True)
 class Tenant:
     tenant_id: UUID
     slug: str
     display_name: str
-    create_time: datetime
-
-
-@dataclass(frozen=True)
-class NewKey:
-    """A key as it is shown once: `key_id.secret`."""
-
-    key_id: str
-    secret: str
-
-    def __str__(self) -> str:
-        return f"{self.key_id}.{self.secret}"
+    state: str
+    created_at: datetime
 
 
 def check_slug(slug: str) -> str:
@@ -57,6 +32,13 @@ def check_slug(slug: str) -> str:
     return slug
 
 
+def check_page_slug(token: str) -> str:
+    """Tenants are listed by slug, so the last one of a page is its token. Raises InvalidInput."""
+    if token and not SLUG.fullmatch(token):
+        raise InvalidInput("page_token", "is not one of ours.", remedy="Leave it empty for the first page.")
+    return token
+
+
 def check_display_name(display_name: str, *, slug: str) -> str:
     if len(display_name) > LONGEST_DISPLAY_NAME:
         raise InvalidInput(
@@ -64,6 +46,4 @@ def check_display_name(display_name: str, *, slug: str) -> str:
             f"has {len(display_name)} characters.",
             remedy=f"Use at most {LONGEST_DISPLAY_NAME}.",
         )
-    if "\x00" in display_name:
-        raise InvalidInput("tenant.display_name", "contains a NUL character.", remedy="Remove it.")
     return display_name or slug

@@ -83,7 +83,7 @@ def check_value(value: int | None) -> int | None:
 
 
 def check_price(price: Price) -> Price:
-    if not price.model or len(price.model) > LONGEST_MODEL or "\x00" in price.model:
+    if not price.model or len(price.model) > LONGEST_MODEL:
         raise InvalidInput("price.model", "is not the name of a model.", remedy=f"Use 1 to {LONGEST_MODEL} characters.")
     for field, value in (("prompt_price", price.prompt_price), ("completion_price", price.completion_price)):
         if value < 0:

@@ -101,8 +101,13 @@ END $$;
 -- A statement and transaction of its own, so that the row is locked for no longer than the decision takes.
 CREATE FUNCTION admit(presented text, class text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE caller uuid := (kernel.open_session(presented)).tenant_id;
+DECLARE caller uuid;
 BEGIN
+  PERFORM set_config('morningai.proof', presented, true);
+  caller := kernel.tenant_id();
+  IF caller IS NULL THEN
+    RAISE EXCEPTION 'the proof is missing, forged or expired' USING ERRCODE = 'insufficient_privilege';
+  END IF;
   RETURN tenancy.admit_at(caller, class, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint);
 END $$;
 

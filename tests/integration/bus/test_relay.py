@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from uuid import uuid4
 
 import pytest
 
 from morningai.api.events.v1 import events_pb2 as events
 from morningai.bus import outbox
-from morningai.bus.relay import LONGEST_SLEEP_SECONDS
+from morningai.bus.relay import BATCH, LONGEST_SLEEP_SECONDS, PUBLISH_SECONDS
 from morningai.db.session import Database
 from morningai.errors import Permanent
 
@@ -54,6 +55,59 @@ async def test_a_relay_whose_connection_was_ended_notices_at_once_and_goes_on(
     await eventually(lambda: service.relay.active, seconds=SOON_SECONDS)
     await request_task(service.database, tenant)
     await eventually(lambda: database.rows(PUBLISHED), seconds=SOON_SECONDS)
+
+
+UNPUBLISHED = "SELECT id FROM gateway.outbox WHERE published_at IS NULL"
+LATER_TYPE = "morningai.api.events.v1.TaskOfTomorrow"
+# Nobody may publish the first; the client itself refuses the second.
+REFUSED = {"subject": f"'morningai.event.{uuid4()}.task.invented'", "body": "convert_to(repeat('x', 2000000), 'UTF8')"}
+
+
+async def spoilt(database, tenant, service, change):
+    """A row of the outbox that is due once it was changed."""
+    async with service.database.tenant_session(tenant.grant()) as session:
+        later = await outbox.emit(session, events.TaskRequested(), task_id=uuid4(), delay_seconds=60)
+    database.execute(f"UPDATE gateway.outbox SET {change}, due_at = now() WHERE id = '{later}'")
+    return later
+
+
+async def test_a_message_of_a_type_that_this_version_does_not_know_waits_for_the_next(
+    start_service, tenant, database, eventually
+):
+    service = await start_service("gateway", gateway(None))
+    unknown = await spoilt(database, tenant, service, f"type = '{LATER_TYPE}'")
+    await request_task(service.database, tenant)
+    await eventually(lambda: database.rows(PUBLISHED), seconds=SOON_SECONDS)
+    assert database.rows(UNPUBLISHED) == [(unknown,)]
+    assert service.relay.active
+    database.execute("UPDATE gateway.outbox SET type = 'morningai.api.events.v1.TaskRequested'")
+    await eventually(lambda: not database.rows(UNPUBLISHED), seconds=2 * LONGEST_SLEEP_SECONDS)
+
+
+@pytest.mark.parametrize("column", REFUSED)
+async def test_a_message_that_the_bus_refuses_holds_up_no_other(start_service, tenant, database, eventually, column):
+    service = await start_service("gateway", gateway(None))
+    refused = await spoilt(database, tenant, service, f"{column} = {REFUSED[column]}")
+    for count in (1, 2, 3):
+        await request_task(service.database, tenant)
+        await eventually(lambda n=count: len(database.rows(PUBLISHED)) == n, seconds=SOON_SECONDS)
+        await asyncio.sleep(0.5)
+    assert database.rows(UNPUBLISHED) == [(refused,)]
+    database.execute(f"DELETE FROM gateway.outbox WHERE id = '{refused}'")
+
+
+async def test_more_refused_messages_than_a_batch_hold_up_no_other(start_service, tenant, database, eventually):
+    service = await start_service("gateway", gateway(None))
+    await eventually(lambda: service.relay.active)
+    async with service.database.tenant_session(tenant.grant()) as session:
+        session.wakes_relay = True
+        await session.execute(
+            "INSERT INTO outbox (task_id, type, subject, body, traceparent) SELECT gen_random_uuid(),"
+            " 'morningai.api.events.v1.TaskRequested', 'morningai.event.x.task.invented', '', ''"
+            f" FROM generate_series(1, {2 * BATCH + 10})"
+        )
+    await request_task(service.database, tenant)
+    await eventually(lambda: database.rows(PUBLISHED), seconds=4 * PUBLISH_SECONDS)
 
 
 async def test_a_message_that_the_bus_would_refuse_is_not_written(tenant, database):

@@ -6,16 +6,18 @@ Gateway, tenancy, orchestrator and docs are processes, faqgen answers through a 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import grpc
 from google.rpc.error_details_pb2 import ResourceInfo
@@ -23,17 +25,21 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from morningai.api.answers.v1 import answers_pb2, answers_pb2_grpc
+from morningai.api.documents.v1 import documents_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2, sources_pb2_grpc
+from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tasks.v1 import tasks_pb2_grpc
-from morningai.api.tenants.v1 import tenants_pb2_grpc
+from morningai.api.tenants.v1 import audit_pb2_grpc, keys_pb2_grpc, members_pb2_grpc, tenants_pb2_grpc, usage_pb2_grpc
 from morningai.rpc.status import field_violations
 from tests.conftest import OPERATOR_KEY, PASSWORD
+from tests.identity_provider import AUDIENCE, ISSUER, IdentityProvider, running_identity_provider
 
 if TYPE_CHECKING:
     from tests.conftest import TestDatabase
 
 PROCESSES = ("gateway", "tenancy", "orchestrator", "docs")
 KEY_CACHE_SECONDS = 0.5
+ANSWER = [api.TASK_KIND_ANSWER]
 START_SECONDS = 90.0
 
 
@@ -61,8 +67,28 @@ class Client:
         return tasks_pb2_grpc.TaskServiceStub(self.channel)
 
     @property
+    def documents(self) -> documents_pb2_grpc.DocumentServiceStub:
+        return documents_pb2_grpc.DocumentServiceStub(self.channel)
+
+    @property
     def tenants(self) -> tenants_pb2_grpc.TenantServiceStub:
         return tenants_pb2_grpc.TenantServiceStub(self.channel)
+
+    @property
+    def keys(self) -> keys_pb2_grpc.ApiKeyServiceStub:
+        return keys_pb2_grpc.ApiKeyServiceStub(self.channel)
+
+    @property
+    def members(self) -> members_pb2_grpc.MemberServiceStub:
+        return members_pb2_grpc.MemberServiceStub(self.channel)
+
+    @property
+    def audit(self) -> audit_pb2_grpc.AuditServiceStub:
+        return audit_pb2_grpc.AuditServiceStub(self.channel)
+
+    @property
+    def usage(self) -> usage_pb2_grpc.UsageServiceStub:
+        return usage_pb2_grpc.UsageServiceStub(self.channel)
 
     @property
     def sources(self) -> sources_pb2_grpc.SourceServiceStub:
@@ -72,18 +98,23 @@ class Client:
     def answers(self) -> answers_pb2_grpc.AnswerServiceStub:
         return answers_pb2_grpc.AnswerServiceStub(self.channel)
 
+    async def send(self, method: str, *requests: bytes, seconds: float = 10.0) -> list[bytes]:
+        """Any bytes to any method, e.g. /morningai.api.tasks.v1.TaskService/GetTask, and the bytes that come back."""
+        return [response async for response in self.channel.stream_stream(method)(iter(requests), timeout=seconds)]
+
 
 @dataclass(frozen=True)
 class Platform:
     database: TestDatabase
     address: str
     answers: FakeAnswers
+    identities: IdentityProvider
     operator_key: str = OPERATOR_KEY
 
 
 @asynccontextmanager
 async def connected(address: str, *metadata: tuple[str, str]) -> AsyncIterator[Client]:
-    interceptors = [kind(metadata) for kind in (SendingUnary, SendingWatch, SendingUpload)]
+    interceptors = [kind(metadata) for kind in (SendingUnary, SendingWatch, SendingUpload, SendingBytes)]
     async with grpc.aio.insecure_channel(address, interceptors=interceptors) as channel:
         yield Client(channel)
 
@@ -116,6 +147,10 @@ class SendingUpload(Sending, grpc.aio.StreamUnaryClientInterceptor):
     intercept_stream_unary = Sending.call
 
 
+class SendingBytes(Sending, grpc.aio.StreamStreamClientInterceptor):
+    intercept_stream_stream = Sending.call
+
+
 def resource_of(error: grpc.RpcError) -> str:
     """The kind of the resource that a failed call names; empty when it names none."""
     info = ResourceInfo()
@@ -129,26 +164,40 @@ def field_of(error: grpc.RpcError) -> str:
 
 
 @contextmanager
-def running_platform(database: TestDatabase, nats_url: str, folder: Path) -> Iterator[Platform]:
+def running_platform(
+    database: TestDatabase, nats_url: str, folder: Path, *, services: Sequence[str] = PROCESSES
+) -> Iterator[Platform]:
+    """With the fake in place of faqgen unless that is one of the services."""
     answers = FakeAnswers()
     with ExitStack() as stack:
-        fake = grpc.server(ThreadPoolExecutor(2))
-        answers_pb2_grpc.add_AnswerServiceServicer_to_server(answers, fake)
-        fake.add_insecure_port(f"unix:{folder}/faqgen.sock")
-        fake.start()
-        stack.callback(lambda: fake.stop(None).wait())
+        if "faqgen" not in services:
+            stack.enter_context(_serving(answers, f"unix:{folder}/faqgen.sock"))
+        identities = stack.enter_context(running_identity_provider())
         processes = {
-            service: stack.enter_context(_process(service, database, nats_url, folder)) for service in PROCESSES
+            service: stack.enter_context(_process(service, database, nats_url, folder, identities.jwks_uri))
+            for service in services
         }
         for service, process in processes.items():
             _wait_until_healthy(process, f"unix:{folder}/{service}.sock", folder / f"{service}.log")
-        yield Platform(database, f"unix:{folder}/gateway.sock", answers)
+        yield Platform(database, f"unix:{folder}/gateway.sock", answers, identities)
         for process in processes.values():
             process.terminate()
 
 
 @contextmanager
-def _process(service: str, database: TestDatabase, nats_url: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _serving(answers: FakeAnswers, address: str) -> Iterator[None]:
+    fake = grpc.server(ThreadPoolExecutor(2))
+    answers_pb2_grpc.add_AnswerServiceServicer_to_server(answers, fake)
+    fake.add_insecure_port(address)
+    fake.start()
+    yield
+    fake.stop(None).wait()
+
+
+@contextmanager
+def _process(
+    service: str, database: TestDatabase, nats_url: str, folder: Path, jwks_uri: str
+) -> Iterator[subprocess.Popen[bytes]]:
     addresses = ("orchestrator", "docs", "faqgen", "codegen", "tenancy")
     settings = {
         "DATABASE_DSN": database.dsn(f"{service}_app"),
@@ -156,9 +205,14 @@ def _process(service: str, database: TestDatabase, nats_url: str, folder: Path) 
         "NATS_URL": nats_url,
         "NATS_USER": service,
         "NATS_PASSWORD": PASSWORD,
+        "CALLOUT_PASSWORD": PASSWORD,
+        "ISSUER_SECRET": PASSWORD,
         "GRPC_ADDRESS": f"unix:{folder}/{service}.sock",
         "WORK_DIR": str(folder / service),
         "KEY_CACHE_SECONDS": str(KEY_CACHE_SECONDS),
+        "KEY_USE_SECONDS": "0.2",
+        "IDENTITY_ISSUERS": json.dumps([{"issuer": ISSUER, "audience": AUDIENCE, "jwks_uri": jwks_uri}]),
+        "EGRESS_ALLOWED": "127.0.0.1" if service == "tenancy" else "",
         **{f"{name.upper()}_ADDRESS": f"unix:{folder}/{name}.sock" for name in addresses},
     }
     environment = {**os.environ, **{f"MORNINGAI_{name}": value for name, value in settings.items()}}
@@ -209,3 +263,27 @@ async def upload(client: Client, bundle: bytes, *, source_id: str = "small") -> 
     source = sources_pb2.CreateSourceRequest(source_id=source_id, source=sources_pb2.Source(repository="small"))
     requests = [sources_pb2.UploadSourceRequest(source=source), sources_pb2.UploadSourceRequest(piece=bundle)]
     return await client.sources.UploadSource(iter(requests))
+
+
+def new_task(instruction="what is it?", source="sources/small", kinds=ANSWER, request_id=None):
+    task = api.Task(instruction=instruction, source=source, kinds=kinds)
+    return api.CreateTaskRequest(task=task, request_id=str(request_id or uuid4()))
+
+
+async def first_events(client, task, count, after=0):
+    found = []
+    watching = client.tasks.WatchTask(api.WatchTaskRequest(name=task.name, after_sequence=after), timeout=60)
+    async for event in watching:
+        found.append(event)
+        if len(found) == count:
+            break
+    watching.cancel()
+    return found
+
+
+async def cancelled_task(client):
+    """It waits for faqgen, which is a fake without a bus, until it is cancelled: six events."""
+    task = await client.tasks.CreateTask(new_task())
+    await first_events(client, task, 4)
+    await client.tasks.CancelTask(api.CancelTaskRequest(name=task.name))
+    return task

@@ -10,33 +10,7 @@ import pytest
 
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.rpc.status import remedy_of
-from tests.integration.gateway.platform import field_of, upload
-
-ANSWER = [api.TASK_KIND_ANSWER]
-
-
-def new_task(instruction="what is it?", source="sources/small", kinds=ANSWER, request_id=None):
-    task = api.Task(instruction=instruction, source=source, kinds=kinds)
-    return api.CreateTaskRequest(task=task, request_id=str(request_id or uuid4()))
-
-
-async def first_events(client, task, count, after=0):
-    found = []
-    watching = client.tasks.WatchTask(api.WatchTaskRequest(name=task.name, after_sequence=after), timeout=60)
-    async for event in watching:
-        found.append(event)
-        if len(found) == count:
-            break
-    watching.cancel()
-    return found
-
-
-async def cancelled_task(client):
-    """It waits for faqgen, which is a fake without a bus, until it is cancelled: six events."""
-    task = await client.tasks.CreateTask(new_task())
-    await first_events(client, task, 4)
-    await client.tasks.CancelTask(api.CancelTaskRequest(name=task.name))
-    return task
+from tests.integration.gateway.platform import ANSWER, cancelled_task, field_of, first_events, new_task, upload
 
 
 async def test_a_task_is_accepted_and_can_be_read(client):

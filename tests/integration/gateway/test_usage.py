@@ -6,9 +6,10 @@ from uuid import uuid4
 
 import grpc
 import pytest
+from google.protobuf.json_format import MessageToDict
 
+from morningai.api.tenants.v1 import audit_pb2 as audit
 from morningai.api.tenants.v1 import usage_pb2 as api
-from morningai.api.tenants.v1 import usage_pb2_grpc
 
 TASK = uuid4()
 USED = """
@@ -20,12 +21,8 @@ VALUES ('{tenant}', '2026-01-31', '{task}', 'large', 2, 1, 100, 10, 7),
 """
 
 
-def usage(client):
-    return usage_pb2_grpc.UsageServiceStub(client.channel)
-
-
 def get_usage(client, group=api.USAGE_GROUP_DAY, start="2026-01-01", end="2026-02-28"):
-    return usage(client).GetUsage(api.GetUsageRequest(group=group, start_date=start, end_date=end))
+    return client.usage.GetUsage(api.GetUsageRequest(group=group, start_date=start, end_date=end))
 
 
 @pytest.fixture
@@ -39,11 +36,17 @@ async def operator_sets(connect, platform, tenant, **values):
     operator = await connect(platform.operator_key)
     changes = [api.LimitChange(name=name, value=value) for name, value in values.items()]
     request = api.UpdateTenantLimitsRequest(tenant=f"tenants/{tenant.tenant_id}", changes=changes)
-    return {limit.name: limit for limit in (await usage(operator).UpdateTenantLimits(request)).limits}
+    return {limit.name: limit for limit in (await operator.usage.UpdateTenantLimits(request)).limits}
+
+
+async def set_limits(client):
+    """Entries of the audit log, the newest first."""
+    request = audit.ListAuditEntriesRequest(filter=audit.AuditFilter(action="limits.set"))
+    return list((await client.audit.ListAuditEntries(request)).entries)
 
 
 async def limits(client):
-    return {limit.name: limit for limit in (await usage(client).ListLimits(api.ListLimitsRequest())).limits}
+    return {limit.name: limit for limit in (await client.usage.ListLimits(api.ListLimitsRequest())).limits}
 
 
 @pytest.mark.parametrize(
@@ -83,10 +86,10 @@ async def test_an_owner_s_budget_holds_below_the_operator_s_alone(owner, acme, c
     await operator_sets(connect, platform, acme, tokens_per_day=1000)
     for own, holds in ((400, 400), (5000, 1000)):
         change = api.LimitChange(name="tokens_per_day", value=own)
-        await usage(owner).UpdateLimits(api.UpdateLimitsRequest(changes=[change]))
+        await owner.usage.UpdateLimits(api.UpdateLimitsRequest(changes=[change]))
         found = (await limits(owner))["tokens_per_day"]
         assert (found.value, found.operator_value, found.tenant_value) == (holds, 1000, own)
-    await usage(owner).UpdateLimits(api.UpdateLimitsRequest(changes=[api.LimitChange(name="tokens_per_day")]))
+    await owner.usage.UpdateLimits(api.UpdateLimitsRequest(changes=[api.LimitChange(name="tokens_per_day")]))
     assert not (await limits(owner))["tokens_per_day"].HasField("tenant_value")
 
 
@@ -108,7 +111,7 @@ async def test_a_price_is_set_and_changed(connect, platform):
     operator, model = await connect(platform.operator_key), f"m-{uuid4()}"
     for prompt_price in (5, 6):
         price = api.ModelPrice(model=model, prompt_price=prompt_price, completion_price=7)
-        assert await usage(operator).UpdateModelPrice(api.UpdateModelPriceRequest(price=price)) == price
+        assert await operator.usage.UpdateModelPrice(api.UpdateModelPriceRequest(price=price)) == price
     query = "SELECT prompt_price, completion_price FROM tenancy.model_prices WHERE model = %s"
     assert platform.database.rows(query, model) == [(6, 7)]
 
@@ -116,10 +119,37 @@ async def test_a_price_is_set_and_changed(connect, platform):
 async def test_no_tenant_sets_a_price_or_limits_of_its_own_but_budgets(owner, acme):
     refused = []
     for call in (
-        usage(owner).UpdateModelPrice(api.UpdateModelPriceRequest(price=api.ModelPrice(model="m"))),
-        usage(owner).UpdateTenantLimits(api.UpdateTenantLimitsRequest(tenant=f"tenants/{acme.tenant_id}")),
+        owner.usage.UpdateModelPrice(api.UpdateModelPriceRequest(price=api.ModelPrice(model="m"))),
+        owner.usage.UpdateTenantLimits(api.UpdateTenantLimitsRequest(tenant=f"tenants/{acme.tenant_id}")),
     ):
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await call
         refused.append(error.value.code())
     assert refused == [grpc.StatusCode.PERMISSION_DENIED] * 2
+
+
+async def test_who_set_which_limit_to_what_is_in_the_tenant_s_log(owner, acme, connect, platform):
+    await operator_sets(connect, platform, acme, tokens_per_day=1000)
+    for value in (400, None):
+        change = api.LimitChange(name="tokens_per_day", value=value)
+        await owner.usage.UpdateLimits(api.UpdateLimitsRequest(changes=[change]))
+    found = await set_limits(owner)
+    assert [(entry.principal, entry.resource) for entry in found] == [
+        (f"key:{acme.api_key.partition('.')[0]}", "limits/tokens_per_day"),
+        (f"key:{acme.api_key.partition('.')[0]}", "limits/tokens_per_day"),
+        (f"operator:{platform.operator_key.partition('.')[0]}", "limits/tokens_per_day"),
+    ]
+    assert [MessageToDict(entry.details) for entry in found] == [
+        {"value": None, "old_value": 400},
+        {"value": 400, "old_value": None},
+        {"value": 1000, "old_value": None},
+    ]
+
+
+async def test_limits_that_were_not_set_are_not_in_the_log(owner, acme, connect, platform):
+    with pytest.raises(grpc.aio.AioRpcError):
+        await operator_sets(connect, platform, acme, sources=3, nothing=4)
+    changes = [api.LimitChange(name="tokens_per_day", value=1), api.LimitChange(name="sources", value=1)]
+    with pytest.raises(grpc.aio.AioRpcError):
+        await owner.usage.UpdateLimits(api.UpdateLimitsRequest(changes=changes))
+    assert await set_limits(owner) == []

@@ -103,6 +103,15 @@ def test_a_trace_as_json_is_its_events(tenant_cli: Cli) -> None:
     assert [event["sequence"] for event in said.json["events"]] == ["1", "2", "3", "4"]  # type: ignore[attr-defined]
 
 
+def test_a_trace_has_the_events_of_all_pages(tenant_cli: Cli, script: Script) -> None:
+    script.steps = [step(name, "docs", end=1) for name in ("index", "answer", "faq", "document", "publish")]
+
+    said = tenant_cli("trace", TASK, "--json")
+
+    numbers = [int(event["sequence"]) for event in said.json["events"]]  # type: ignore[attr-defined]
+    assert numbers == list(range(1, 8))
+
+
 def test_a_trace_says_why_a_step_failed(tenant_cli: Cli, script: Script) -> None:
     script.steps = [step("change", "codegen", end=1, failure="sandbox_unavailable")]
 

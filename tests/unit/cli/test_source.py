@@ -79,7 +79,7 @@ def test_uncommitted_changes_are_warned_about(tenant_cli: Cli, shop: Path) -> No
     said = tenant_cli("source", "add", "shop", str(shop))
 
     assert said.code == 0
-    assert "1 uncommitted changes" in said.err
+    assert "1 uncommitted change in" in said.err
     assert "not included" in said.err
 
 
@@ -158,6 +158,22 @@ def test_a_shallow_clone_is_refused_with_the_command_that_completes_it(
 
     assert said.code == 2
     assert "git fetch --unshallow" in said.err
+
+
+def test_a_repository_that_lacks_objects_is_refused_with_what_completes_it(
+    tenant_cli: Cli, script: Script, shop: Path
+) -> None:
+    for line in git(shop, "ls-tree", "-r", "HEAD").splitlines():
+        blob_hash = line.split()[2]
+        (shop / ".git" / "objects" / blob_hash[:2] / blob_hash[2:]).unlink()
+
+    said = tenant_cli("source", "add", "shop", str(shop), "--json")
+
+    assert said.code == 2
+    assert said.error["field"] == "path"
+    assert "cannot be bundled" in str(said.error["message"])
+    assert "git fetch --refetch" in str(said.error["remedy"])
+    assert script.uploads == []
 
 
 def test_programs_of_the_repository_are_not_run(tenant_cli: Cli, shop: Path, tmp_path: Path) -> None:

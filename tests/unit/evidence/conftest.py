@@ -137,6 +137,46 @@ PLATFORM_FACTS = tuple(
     for name in ("gateway", "orchestrator", "docs", "faqgen", "codegen", "tenancy")
 )
 
+UNDOCUMENTED = (
+    passage_of(
+        "shop/orders.py",
+        "def place_order(items):\n    return total_of(items)\n\n\ndef cancel_order(order):\n"
+        "    def undo():\n        pass\n    undo()\n",
+    ),
+    passage_of(
+        "shop/server.py",
+        'PORT = int(os.environ.get("SHOP_PORT", "8080"))\n\n\n@app.get("/health")\ndef health():\n    return "ok"\n',
+    ),
+)
+UNDOCUMENTED_FACTS = (
+    fact_of("route", "GET /health", "shop/server.py", '@app.get("/health")', line=4),
+    fact_of("route", "POST /orders", "shop/server.py", '@app.post("/orders")', line=9),
+)
+
+DOTNET = (
+    passage_of("README.md", "# Shop\n\nShop is a reference application.\n\nStart Basket.API to try it.\n"),
+    passage_of("src/Basket.API/Model/BasketItem.cs", "namespace Shop;\n\npublic class BasketItem\n{\n}\n"),
+    passage_of("src/Basket.API/Extensions.cs", "public static class Extensions\n{\n}\n"),
+    passage_of(
+        "src/Events/Bus.cs", "/// <summary>\n/// Carries events.\n/// </summary>\npublic interface IBus\n{\n}\n"
+    ),
+)
+DOTNET_FACTS = (
+    fact_of("service", "Basket.API", "src/Basket.API/Basket.API.csproj", '<Project Sdk="Microsoft.NET.Sdk.Web">'),
+    fact_of("module", "Events.Core", "src/Events/Events.Core.csproj", '<Project Sdk="Microsoft.NET.Sdk">'),
+    fact_of("compose_service", "bus", "src/AppHost/Program.cs", 'builder.AddRabbitMQ("bus")', line=3),
+)
+
+
+@pytest.fixture
+def undocumented() -> tuple[Sequence[Passage], Sequence[Fact]]:
+    return UNDOCUMENTED, UNDOCUMENTED_FACTS
+
+
+@pytest.fixture
+def dotnet() -> tuple[Sequence[Passage], Sequence[Fact]]:
+    return DOTNET, DOTNET_FACTS
+
 
 @pytest.fixture
 def make_passage() -> MakePassage:

@@ -23,6 +23,19 @@ Make = Callable[..., Passage]
             'def pack(value: int) -> bytes:\n    """Turns a value into bytes.',
         ),
         (
+            "a.js",
+            "/**\n * Packs a value into bytes.\n *\n * @param value\n */\n\nbox.pack = function pack(value) {\n",
+            "`a.js` defines `pack`: Packs a value into bytes.",
+            "Packs a value into bytes.\n *\n * @param value\n */\n\nbox.pack = function pack(value) {",
+        ),
+        (
+            "A.cs",
+            '/// <summary>\n/// Packs a <see cref="T:Box"/> into bytes.\n/// </summary>\n'
+            "public static byte[] Pack(Box box)\n",
+            "`A.cs` defines `Pack`: Packs a `Box` into bytes.",
+            'Packs a <see cref="T:Box"/> into bytes.\n/// </summary>\npublic static byte[] Pack(Box box)',
+        ),
+        (
             "a.ts",
             "// Packs a value into bytes.\nexport async function pack(value: number) {\n",
             "`a.ts` defines `pack`: Packs a value into bytes.",
@@ -96,3 +109,18 @@ def test_every_statement_is_cut_from_the_passage(text: str) -> None:
 def test_the_underlined_title_of_a_docstring_is_no_sentence(make_passage: Make) -> None:
     passage = make_passage("a.py", '"""\na.py\n~~~~\n\nKeeps the notes that readers write.\n"""\n')
     assert [item.text for item in code_statements(passage)] == ["Keeps the notes that readers write."]
+
+
+def test_a_licence_at_the_head_of_a_file_is_no_statement(make_passage: Make) -> None:
+    text = "/*!\n * parcel\n * Copyright(c) 2009 A. Person\n * MIT Licensed\n */\n\n'use strict';\n"
+    assert list(code_statements(make_passage("a.js", text))) == []
+
+
+def test_a_constant_without_documentation_is_shown_with_its_value(make_passage: Make) -> None:
+    statement = next(iter(code_statements(make_passage("a.py", "TAX_RATE = 0.2\n"))))
+    assert readable(statement) == "`a.py` defines `TAX_RATE`: `TAX_RATE = 0.2`."
+
+
+def test_the_name_of_a_window_is_not_shown_as_a_symbol(make_passage: Make) -> None:
+    statement = next(iter(code_statements(make_passage("a.js", "// Wires the parts together.\n", symbol="app, db"))))
+    assert readable(statement) == "`a.js`: Wires the parts together."

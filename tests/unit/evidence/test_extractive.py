@@ -49,6 +49,23 @@ def test_a_question_is_answered_by_the_line_that_says_it(
     assert_verbatim(answer, flask_app)
 
 
+LONG_QUESTION = (
+    "How does the signed session keep the cookie of the application, which secret key is used for the routes, and "
+    "where are the unknown notes and their error page stored?"
+)
+
+
+def test_a_question_of_many_words_is_answered_although_no_line_holds_half_of_it(flask_app: Repository) -> None:
+    answer = answer_extractively(LONG_QUESTION, *flask_app)
+    assert answer.found
+    assert answer.claims[0].evidence[0].path == "notes/sessions.py"
+
+
+def test_a_question_of_many_words_that_occur_nowhere_is_not_answered(flask_app: Repository) -> None:
+    question = LONG_QUESTION.replace("unknown", "tropical").replace("error page", "quantum glacier volcano")
+    assert not answer_extractively(question, *flask_app).found
+
+
 @pytest.mark.parametrize(
     "question",
     [
@@ -107,3 +124,15 @@ def test_two_thousand_passages_are_answered_within_the_limit(
     started = time.perf_counter()
     answer_extractively(question, passages, facts)
     assert time.perf_counter() - started < 1.0
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("How is the port configured?", '`PORT`: `PORT = int(os.environ.get("SHOP_PORT", "8080"))`.'),
+        ("Where are orders cancelled?", "`shop/orders.py` defines `cancel_order`."),
+    ],
+)
+def test_code_without_documentation_answers(undocumented: Repository, question: str, text: str) -> None:
+    answer = answer_extractively(question, *undocumented)
+    assert answer.claims[0].text.endswith(text)

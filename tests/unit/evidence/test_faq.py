@@ -24,6 +24,8 @@ def test_every_quote_of_an_item_stands_in_its_file(flask_app: Repository) -> Non
     texts = {passage.path: "" for passage in flask_app[0]}
     for passage in flask_app[0]:
         texts[passage.path] += f"{passage.text}\n"
+    for fact in flask_app[1]:
+        texts[fact.path] += f"{fact.quote}\n"
     quoted = [
         evidence
         for item in mine_faq(*flask_app, "", 20)
@@ -75,3 +77,20 @@ def test_no_more_items_than_wanted(flask_app: Repository, count: int) -> None:
 
 def test_an_empty_repository_has_no_questions() -> None:
     assert mine_faq((), (), "anything", 5) == ()
+
+
+def test_code_without_documentation_is_asked_about_by_what_it_declares(undocumented: Repository) -> None:
+    items = mine_faq(*undocumented, "", 8)
+    assert [item.question for item in items] == [
+        "Which routes are there?",
+        "What does `shop.orders` define?",
+        "What does `shop.server` define?",
+        "What is `PORT` set to?",
+        "Where is `cancel_order` defined?",
+    ]
+
+
+def test_a_listed_service_is_not_asked_what_it_does(dotnet: Repository) -> None:
+    questions = [item.question for item in mine_faq(*dotnet, "", 8)]
+    assert "What does `Basket.API` define?" in questions
+    assert "What does the `Basket.API` service do?" not in questions

@@ -168,3 +168,58 @@ def test_jobs_of_compose_are_not_listed_among_services_that_are_described(
 def test_what_the_project_is_gets_its_introduction(flask_app: Repository) -> None:
     claims = answer_extractively("What is this project?", *flask_app).claims
     assert claims[0].text == "Notes is a small web application that keeps short texts."
+
+
+def test_projects_of_dotnet_are_services_and_packages_with_what_they_define(dotnet: Repository) -> None:
+    answer = answer_extractively("What is the system architecture?", *dotnet)
+    assert [(claim.topic, claim.text) for claim in answer.claims] == [
+        ("Overview", "Shop is a reference application."),
+        ("Overview", "Start Basket.API to try it."),
+        ("Services", "`Basket.API` (service) defines `BasketItem` and `Extensions`."),
+        ("Infrastructure", "`RabbitMQ` (infrastructure) is declared in `src/AppHost/Program.cs`."),
+        ("Packages", "`Events.Core` (package) defines `IBus`."),
+    ]
+    assert [evidence.path for evidence in answer.claims[2].evidence] == [
+        "src/Basket.API/Basket.API.csproj",
+        "src/Basket.API/Model/BasketItem.cs",
+        "src/Basket.API/Extensions.cs",
+    ]
+
+
+def test_modules_without_documentation_are_described_by_their_own_names(undocumented: Repository) -> None:
+    answer = answer_extractively("What is the system architecture?", *undocumented)
+    assert [claim.text for claim in answer.claims] == [
+        "`shop.orders` (module) defines `place_order` and `cancel_order`.",
+        "`shop.server` (module) defines `health`.",
+    ]
+
+
+def test_an_item_that_links_to_a_services_folder_defines_it(
+    make_passage: Callable[..., Passage], make_fact: Callable[..., Fact]
+) -> None:
+    readme = "# Poll\n\nThe vote page is at port 80.\n\n* A [front-end](/vote) which takes votes\n"
+    facts = [make_fact("compose_service", "vote", "compose.yaml", "  vote:\n    build: vote", line=2)]
+    answer = answer_extractively("Which services are there?", [make_passage("README.md", readme)], facts)
+    assert [claim.text for claim in answer.claims] == ["`vote`: A front-end which takes votes."]
+
+
+def test_what_a_manifest_says_of_its_package_defines_it(make_fact: Callable[..., Fact]) -> None:
+    quote = '"name": "@shop/cart",\n"description": "Keeps what a customer wants to buy"'
+    facts = [make_fact("module", "@shop/cart", "packages/cart/package.json", quote, line=2)]
+    answer = answer_extractively("Which packages are there?", [], facts)
+    assert [claim.text for claim in answer.claims] == ["`@shop/cart`: Keeps what a customer wants to buy."]
+
+
+def test_a_job_of_compose_that_is_only_mentioned_is_no_service_beside_services(
+    platform: Repository, make_passage: Callable[..., Passage], make_fact: Callable[..., Fact]
+) -> None:
+    passages = [*platform[0], make_passage("docs/adr/0001.md", "# Keys\n\nThe tenants own keys, secrets and limits.\n")]
+    facts = [*platform[1], make_fact("compose_service", "secrets", "compose.yaml", "  secrets:\n    image: busybox")]
+    claims = answer_extractively("Which services are there?", passages, facts).claims
+    assert {claim.text.split("`")[1] for claim in claims} == set(SERVICES)
+
+
+def test_a_function_under_a_block_comment_defines_its_module(make_passage: Callable[..., Passage]) -> None:
+    code = "'use strict';\n\n/**\n * Sends a body to the client.\n */\n\nres.send = function send(body) {\n}\n"
+    answer = answer_extractively("Which modules are there?", [make_passage("lib/response.js", code)], [])
+    assert [claim.text for claim in answer.claims] == ["`response` defines `send`: Sends a body to the client."]

@@ -18,6 +18,8 @@ from morningai.evidence.words import content_stems, stem, stems
         ("table", "tables"),
         ("verified", "verification"),
         ("retry", "retries"),
+        ("cancel", "cancelled"),
+        ("install", "installing"),
     ],
 )
 def test_inflections_share_a_stem(left: str, right: str) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import grpc
 import pytest
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, Help, QuotaFailure, ResourceInfo, RetryInfo
@@ -106,3 +108,10 @@ def test_a_client_reads_field_reason_and_remedy():
 def test_a_client_finds_nothing_in_an_error_without_details():
     call = FailedCall(errors.Conflict("Again."))
     assert (field_violations(call), remedy_of(call)) == ([], "")
+
+
+@pytest.mark.parametrize("text", ["x" * 100_000, "日" * 100_000, "\ud800\x00" * 100_000])
+def test_a_status_fits_into_the_metadata_that_grpc_takes_and_keeps_its_remedy(text):
+    status = status_of(errors.NotFound("task", text, remedy="List them."))
+    assert len(quote(status.message)) + len(status.SerializeToString()) * 4 / 3 < 8_000
+    assert status.message.endswith("List them.")

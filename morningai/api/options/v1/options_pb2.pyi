@@ -44,11 +44,16 @@ Global___CallClass: _TypeAlias = CallClass  # noqa: Y015
 
 REQUIRED_SCOPE_FIELD_NUMBER: _builtins.int
 INTERNAL_FIELD_NUMBER: _builtins.int
+UNPROVEN_FIELD_NUMBER: _builtins.int
 CALL_CLASS_FIELD_NUMBER: _builtins.int
 required_scope: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.str]
 """The scope a caller's proof must hold; a method without one does not start."""
 internal: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.bool]
 """True for methods between services: the gateway does not forward them."""
+unproven: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.bool]
+"""True for methods that carry a credential to be exchanged for a proof: they need none and declare no scope. Only
+internal methods may be.
+"""
 call_class: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___CallClass.ValueType]
 """The rate limit a call counts against. Unspecified: a client stream is an upload, a server stream a watch, a method
 whose scope ends in ".read" reads, any other writes.

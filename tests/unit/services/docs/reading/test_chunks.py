@@ -232,3 +232,13 @@ def test_a_chunks_text_is_its_lines(path: str, text: str) -> None:
     lines = lines_of(text)
     chunks = chunk_file(path, text)
     assert [chunk.text for chunk in chunks] == ["\n".join(lines[c.start_line - 1 : c.end_line]) for c in chunks]
+
+
+@pytest.mark.parametrize("between", ["\n", "\n\n"])
+def test_a_declaration_is_not_parted_from_the_comment_above_it(between: str) -> None:
+    before = "function first() {\n" + "  step();\n" * 38 + "}\n\n"
+    text = f"{before}/**\n * Sends a body.\n */{between}res.send = function send(body) {{\n  end(body);\n}}\n"
+    assert [(chunk.symbol, chunk.text[:3]) for chunk in chunk_file("response.js", text)] == [
+        ("first", "fun"),
+        ("send", "/**"),
+    ]

@@ -178,3 +178,52 @@ def test_a_quote_is_the_lines_it_names(path: str, lines: list[str]) -> None:
     all_lines = lines_of(text)
     assert [fact.quote for fact in found] == ["\n".join(all_lines[f.start_line - 1 : f.end_line]) for f in found]
     assert all(fact.quote.strip() and fact.name for fact in found)
+
+
+ASPIRE = """var builder = DistributedApplication.CreateBuilder(args);
+var cache = builder.AddRedis("cache");
+var database = builder.AddPostgres("postgres").AddDatabase("orders");
+builder.AddProject<Projects.Shop>("shop");
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "facts"),
+    [
+        ("src/A.Api/A.Api.csproj", '\ufeff<Project Sdk="Microsoft.NET.Sdk.Web">', [("service", "A.Api", 1)]),
+        ("src/A.Core/A.Core.csproj", '<?xml?>\n<Project Sdk="Microsoft.NET.Sdk">', [("module", "A.Core", 2)]),
+        ("src/A.Checks/A.Checks.csproj", '<Project Sdk="MSTest.Sdk">', []),
+        ("src/Host/Program.cs", ASPIRE, [("compose_service", "cache", 2)]),
+        ("web/package.json", '{\n  "name": "web",\n  "files": [{"name": "x"}]\n}', [("module", "web", 2)]),
+        ("core/Cargo.toml", '[package]\nname = "core"\n[dependencies]\n', [("module", "core", 2)]),
+        ("Cargo.toml", "[workspace]\nmembers = []\n", []),
+        ("store/store.go", "// Package store keeps rows.\npackage store\n", [("module", "store", 1)]),
+        ("cmd/api/main.go", "package main\n", [("service", "cmd/api", 1)]),
+        ("main.go", "package main\n", []),
+        ("compose.test.yaml", "services:\n  sut:\n    build: .\n", []),
+    ],
+)
+def test_what_is_built_apart_is_declared_by_its_manifest(
+    path: str, text: str, facts: list[tuple[str, str, int]]
+) -> None:
+    assert [(fact.kind, fact.name, fact.start_line) for fact in extract_facts(path, text)] == facts
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "route"),
+    [
+        ("server.js", "app.get('/orders/:id', show)", "GET /orders/:id"),
+        ("server.ts", "router.post(`/orders`, create);", "POST /orders"),
+        ("Api.cs", '    api.MapPut("/ship", ShipAsync);', "PUT /ship"),
+        ("Api.cs", '    [HttpGet("items/{id}")]', "GET items/{id}"),
+        ("http.go", 'mux.HandleFunc("GET /health", health)', "GET /health"),
+        ("http.go", 'r.Post("/orders", create)', "POST /orders"),
+    ],
+)
+def test_routes_are_found_by_the_call_that_declares_them(path: str, line: str, route: str) -> None:
+    assert [fact.name for fact in extract_facts(path, line) if fact.kind == "route"] == [route]
+
+
+@pytest.mark.parametrize("line", ["// app.get('/orders', show)", "cache.get('/orders', show)", "app.get('env')"])
+def test_what_only_looks_like_a_route_is_none(line: str) -> None:
+    assert extract_facts("server.js", line) == []

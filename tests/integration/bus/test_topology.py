@@ -1,0 +1,60 @@
+"""Streams of an earlier version take today's settings at the start, as far as JetStream changes them."""
+
+from __future__ import annotations
+
+import pytest
+from nats.js.api import RetentionPolicy
+
+from morningai.bus import broker
+from morningai.bus.permissions import BUS_OWNER
+from morningai.bus.topology import STREAMS, ensure_topology
+from morningai.errors import FailedPrecondition
+from morningai.settings import ServiceSettings
+from tests.conftest import PASSWORD
+
+EVENTS, COMMANDS = STREAMS
+
+
+@pytest.fixture
+async def jetstream(nats_url, tmp_path):
+    """As the owner of the bus, with its permissions alone."""
+    settings = ServiceSettings(
+        database_dsn="",
+        relay_dsn="",
+        nats_url=nats_url,
+        nats_user=BUS_OWNER,
+        nats_password=PASSWORD,
+        grpc_address="",
+        work_dir=tmp_path,
+    )
+    connected, jetstream = await broker.connect(BUS_OWNER, settings)
+    yield jetstream
+    await connected.stop()
+
+
+async def test_a_stream_with_other_settings_takes_those_of_today(jetstream):
+    await jetstream.add_stream(EVENTS.evolve(max_age=60, subjects=["morningai.event.>", "morningai.old.>"]))
+    await ensure_topology(jetstream, ack_wait_seconds=30)
+    info = await jetstream.stream_info(EVENTS.name)
+    assert (info.config.max_age, info.config.subjects) == (EVENTS.max_age, EVENTS.subjects)
+
+
+async def test_what_is_not_set_here_is_the_operator_s(jetstream):
+    await jetstream.add_stream(EVENTS.evolve(max_age=60, max_msgs=1000))
+    await ensure_topology(jetstream, ack_wait_seconds=30)
+    info = await jetstream.stream_info(EVENTS.name)
+    assert (info.config.max_age, info.config.max_msgs) == (EVENTS.max_age, 1000)
+
+
+async def test_a_second_start_changes_nothing(jetstream):
+    await ensure_topology(jetstream, ack_wait_seconds=30)
+    before = await jetstream.stream_info(COMMANDS.name)
+    await ensure_topology(jetstream, ack_wait_seconds=60)
+    assert (await jetstream.stream_info(COMMANDS.name)).config == before.config
+
+
+async def test_a_setting_that_jetstream_never_changes_is_told_with_its_remedy(jetstream):
+    await jetstream.add_stream(COMMANDS.evolve(retention=RetentionPolicy.LIMITS))
+    with pytest.raises(FailedPrecondition, match="Stream COMMANDS cannot take today's settings") as refused:
+        await ensure_topology(jetstream, ack_wait_seconds=30)
+    assert "nats stream rm COMMANDS" in refused.value.remedy
