@@ -3,6 +3,7 @@
 MorningAIError
 ├── Retryable                 tried again later, within bounds
 │   ├── Unavailable           another part (bus, database, service, model) did not answer
+│   ├── RateLimited           the tenant's calls come too fast; names the limit
 │   └── Conflict              a concurrent change won; the same call may succeed now
 ├── Permanent                 the step or call fails with a reason a person can act on
 │   ├── InvalidInput          a field is wrong; names the field and the remedy
@@ -12,6 +13,7 @@ MorningAIError
 │   │   └── TaskEnded         the seal's task has ended: nothing is done for it any more
 │   ├── Unauthenticated       no credential, or one that is not valid
 │   ├── PermissionDenied      a credential without the scope
+│   ├── QuotaExceeded         the tenant has as much as it may have; names the quota
 │   └── StepFailure           work ended without a result; carries the machine-readable reason
 └── Poison                    the message can never be handled; kept as a dead letter
 """
@@ -56,6 +58,14 @@ class Retryable(MorningAIError):
 
 class Unavailable(Retryable):
     reason = "UNAVAILABLE"
+
+
+class RateLimited(Retryable):
+    reason = "RATE_LIMITED"
+
+    def __init__(self, limit: str, message: str, *, remedy: str, retry_after_seconds: float) -> None:
+        super().__init__(message, remedy=remedy, retry_after_seconds=retry_after_seconds)
+        self.limit = limit
 
 
 class Conflict(Retryable):
@@ -107,6 +117,14 @@ class Unauthenticated(Permanent):
 
 class PermissionDenied(Permanent):
     reason = "PERMISSION_DENIED"
+
+
+class QuotaExceeded(Permanent):
+    reason = "QUOTA_EXCEEDED"
+
+    def __init__(self, limit: str, message: str, *, remedy: str) -> None:
+        super().__init__(message, remedy=remedy)
+        self.limit = limit
 
 
 class StepFailure(Permanent):

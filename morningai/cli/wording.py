@@ -113,3 +113,9 @@ def clock(time: Timestamp) -> str:
 
 def seconds_between(start: Timestamp, end: Timestamp) -> float:
     return (moment(end) - moment(start)).total_seconds()
+
+
+def money(micros: int) -> str:
+    """Units of the operator's currency, to the last millionth that is not zero and two decimals at least."""
+    whole, rest = divmod(micros, 1_000_000)
+    return f"{whole:,}.{f'{rest:06}'.rstrip('0').ljust(2, '0')}"

@@ -83,6 +83,15 @@ class Database:
         async with self._pool.connection() as connection:
             yield connection
 
+    async def decide(self, query: LiteralString, parameters: Parameters) -> DictRow | None:
+        """One statement that is a transaction of its own, in one round trip."""
+        async with self._pool.connection() as connection:
+            await connection.set_autocommit(True)
+            try:
+                return await (await connection.execute(query, parameters)).fetchone()
+            finally:
+                await connection.set_autocommit(False)
+
     @asynccontextmanager
     async def tenant_session(self, proof: str) -> AsyncIterator[Session]:
         """Open a transaction as the proof's tenant.

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, TypeAlias
 
 import grpc
@@ -24,6 +25,16 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 PROOF_KEY = "morningai-proof"
 
 
+class CallClass(StrEnum):
+    """What a call is counted as by the rate limits; a tenant has one for each."""
+
+    READ = "read"
+    WRITE = "write"
+    CREATE_TASK = "create_task"
+    UPLOAD = "upload"
+    WATCH = "watch"
+
+
 @dataclass(frozen=True)
 class MethodRule:
     """A method's options; `full_name` is e.g. /morningai.api.tasks.v1.TaskService/GetTask.
@@ -35,6 +46,7 @@ class MethodRule:
     request: type[Message]
     required_scope: str
     internal: bool
+    call_class: CallClass
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,18 @@ def _rule(service: str, method: MethodDescriptor) -> MethodRule:
     if not scope and not declared[options.unproven]:
         raise UndeclaredScope(f"{service}/{method.name} declares no required_scope")
     request = GetMessageClass(method.input_type)
-    return MethodRule(f"/{service}/{method.name}", request, scope, internal)
+    return MethodRule(f"/{service}/{method.name}", request, scope, internal, _call_class(method, scope))
+
+
+def _call_class(method: MethodDescriptor, scope: str) -> CallClass:
+    declared = method.GetOptions().Extensions[options.call_class]
+    if declared:
+        return CallClass(options.CallClass.Name(declared).removeprefix("CALL_CLASS_").lower())
+    if method.client_streaming:
+        return CallClass.UPLOAD
+    if method.server_streaming:
+        return CallClass.WATCH
+    return CallClass.READ if scope.endswith(".read") else CallClass.WRITE
 
 
 @asynccontextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -26,6 +27,11 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 # Turns the call's metadata into a proof; empty when there is none.
 Prove: TypeAlias = Callable[[Context], Awaitable[str]]
+# Raises RateLimited for a call that comes too early.
+Admit: TypeAlias = Callable[[str, MethodRule], Awaitable[None]]
+Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
+# Raises what is known already to refuse a call with this metadata.
+Refuse: TypeAlias = Callable[[Metadata, MethodRule], None]
 Unary: TypeAlias = Callable[[object, Context], Awaitable[object]]
 Streaming: TypeAlias = Callable[[object, Context], AsyncIterator[object]]
 ReadUnary: TypeAlias = Callable[[AsyncIterator[bytes], Context], Awaitable[object]]
@@ -39,8 +45,49 @@ async def internal_proof(context: Context) -> str:
     return metadata_value(context, PROOF_KEY)
 
 
+def refuse_none(metadata: Metadata, rule: MethodRule) -> None:
+    """Every call is looked at."""
+
+
+async def admit_all(proof: str, rule: MethodRule) -> None:
+    """Between services nothing is limited."""
+
+
 def metadata_value(context: Context, key: str) -> str:
-    return next((str(value) for name, value in context.invocation_metadata() or () if name == key), "")
+    return value_of(context.invocation_metadata() or (), key)
+
+
+def value_of(metadata: Metadata, key: str) -> str:
+    return next((str(value) for name, value in metadata if name == key), "")
+
+
+class RefusingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
+    """Refuses before anything is spent on a call: a flood gets no span, no line in the log and nothing read."""
+
+    def __init__(self, rules: dict[str, MethodRule], refuse: Refuse) -> None:
+        self._rules = rules
+        self._refuse = refuse
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        rule = self._rules.get(details.method)
+        if rule is not None:
+            try:
+                self._refuse(details.invocation_metadata or (), rule)
+            except MorningAIError as error:
+                return _refusing(error)
+        return await continuation(details)
+
+
+def _refusing(error: MorningAIError) -> Handler:
+    async def refuse(_: object, context: Context) -> None:
+        await abort(context, error)
+
+    # Takes every kind of call, and reads none of its messages.
+    return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 class ClosingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
@@ -77,9 +124,10 @@ def _written(behaviour: Streaming) -> Callable[[object, Context], Awaitable[None
 class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
     """Finds each call's rule and proof, reads its request, and maps what it raises to a status."""
 
-    def __init__(self, rules: dict[str, MethodRule], prove: Prove) -> None:
+    def __init__(self, rules: dict[str, MethodRule], prove: Prove, admit: Admit) -> None:
         self._rules = rules
         self._prove = prove
+        self._admit = admit
 
     async def intercept_service(
         self,
@@ -90,7 +138,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         rule = self._rules.get(details.method)
         if handler is None or rule is None:
             return handler
-        return _wrapped(handler, rule, self._prove)
+        return _wrapped(handler, rule, partial(self._prove_and_admit, rule))
+
+    async def _prove_and_admit(self, rule: MethodRule, context: Context) -> str:
+        proof = await self._prove(context)
+        await self._admit(proof, rule)
+        return proof
 
 
 def _wrapped(handler: Handler, rule: MethodRule, prove: Prove) -> Handler:
@@ -172,13 +225,22 @@ async def _fail(context: Context, rule: MethodRule, error: Exception) -> None:
 class RpcServer:
     """One listening server; `health` turns SERVING with `start`."""
 
-    def __init__(self, address: str, services: Sequence[str], *, prove: Prove = internal_proof) -> None:
+    def __init__(
+        self,
+        address: str,
+        services: Sequence[str],
+        *,
+        prove: Prove = internal_proof,
+        admit: Admit = admit_all,
+        refuse: Refuse = refuse_none,
+    ) -> None:
         rules = {name: rule for service in services for name, rule in rules_of(service).items()}
         self.server = grpc.aio.server(
             interceptors=[
+                RefusingInterceptor(rules, refuse),
                 ClosingInterceptor(),
                 aio_server_interceptor(filter_=negate(health_check())),  # type: ignore[no-untyped-call]
-                CallInterceptor(rules, prove),
+                CallInterceptor(rules, prove, admit),
             ],
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),

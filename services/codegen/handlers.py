@@ -23,6 +23,7 @@ from morningai.bus.handling import Short
 from morningai.bus.work import Finish, Long, Work, request_cancel
 from morningai.db.session import Database, Session
 from morningai.errors import StepFailure, plain
+from morningai.llm import TenantBudget
 from morningai.rpc.channel import error_of, proof_metadata
 from services.codegen import repository
 from services.codegen.domain.changes import Change, ChangeRequest, Provenance
@@ -46,8 +47,11 @@ class Workshop:
     settings: Settings
     sandbox: Sandbox | None = None
 
-    async def tools(self) -> Tools:
-        """Raises StepFailure("model_unavailable") and StepFailure("sandbox_unavailable"): no code without both."""
+    async def tools(self, work: Work) -> Tools:
+        """With the model's calls charged to the tenant of the work.
+
+        Raises StepFailure("model_unavailable") and StepFailure("sandbox_unavailable"): no code without both.
+        """
         if self.model is None:
             raise StepFailure(
                 "model_unavailable",
@@ -59,7 +63,7 @@ class Workshop:
         settings = self.settings
         return Tools(
             suite=Suite(self.sandbox, Limits(wall_seconds=settings.codegen_test_seconds)),
-            model=self.model,
+            model=self.model.charged_to(TenantBudget(work.database, work.proof)),
             budget=Budget(
                 attempts=settings.codegen_attempts, tokens=settings.codegen_tokens, seconds=settings.codegen_seconds
             ),
@@ -92,7 +96,7 @@ async def on_cancel_work(session: Session, envelope: Envelope, message: Message)
 
 
 async def generate_change(work: Work, message: events.GenerateChange, workshop: Workshop) -> Finish:
-    tools = await workshop.tools()
+    tools = await workshop.tools(work)
     with tempfile.TemporaryDirectory(dir=workshop.settings.work_dir) as scratch:
         bundle = Path(scratch) / "snapshot.bundle"
         digest = await _fetch_bundle(workshop, work.proof, message.snapshot.name, bundle)

@@ -18,7 +18,7 @@ import structlog
 from pydantic import TypeAdapter
 
 from morningai.errors import StepFailure
-from morningai.llm import ModelRefused
+from morningai.llm import BudgetExhausted, ModelRefused
 from services.codegen import nodes
 from services.codegen.context import Context
 from services.codegen.domain.changes import (
@@ -137,6 +137,8 @@ async def make_change(request: ChangeRequest, bundle: Path, *, tools: Tools, wor
             return await _change(run, Path(folder))
     except ModelRefused as error:
         return _ended(run, State.MODEL_UNAVAILABLE, error.message)
+    except BudgetExhausted as error:
+        return _ended(run, State.BUDGET_EXHAUSTED, str(error))
     except StepFailure as error:
         if error.reason != State.SANDBOX_UNAVAILABLE:
             raise

@@ -11,6 +11,12 @@ SET repository = %(repository)s, bundle_digest = %(bundle_digest)s, commit = %(c
 WHERE source_id = %(source_id)s AND kind = 'upload'
 RETURNING *
 
+-- name: count_sources
+SELECT count(*) AS used FROM sources
+
+-- name: count_storage
+SELECT size_bytes AS used FROM storage
+
 -- name: get_source
 SELECT s.*, coalesce(n.file_count, 0) AS file_count, coalesce(n.chunk_count, 0) AS chunk_count
 FROM sources AS s

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -20,7 +20,7 @@ from morningai.evidence.documents import EXTRACTIVE, DocumentMetadata, compose_d
 from morningai.evidence.extractive import answer_extractively
 from morningai.evidence.model import Answer, Fact, Passage
 from morningai.evidence.model_answers import answer_with_model
-from morningai.llm import PromptTemplate
+from morningai.llm import PromptTemplate, TenantBudget
 from services.docs import document_rows, index_rows, repository
 from services.docs.domain import Source
 from services.docs.nodes import read_new_files
@@ -42,6 +42,11 @@ class Writer:
 
     model: ModelClient | None
     template: PromptTemplate
+
+    def charged_to(self, work: Work) -> Writer:
+        """Its model calls are charged to the tenant of the work."""
+        budget = TenantBudget(work.database, work.proof)
+        return replace(self, model=self.model and self.model.charged_to(budget))
 
 
 async def index_source(work: Work, source_name: str, *, database: Database, stores: SourceStores) -> Finish:
@@ -104,7 +109,7 @@ async def generate_document(
         passages = await read_passages(session, snapshot_id, instruction)
         facts = await index_rows.list_facts(session, snapshot_id)
     work.progress(0.3, f"{len(passages)} passages found")
-    answer, metadata = await _write(work, instruction, snapshot, passages, facts, writer)
+    answer, metadata = await _write(work, instruction, snapshot, passages, facts, writer.charged_to(work))
     content = compose_document(instruction, answer, metadata)
     content_hash = sha256(content.encode()).hexdigest()
 

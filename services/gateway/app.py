@@ -11,11 +11,12 @@ from morningai.api.faqs.v1 import faqs_pb2
 from morningai.api.sources.v1 import sources_pb2
 from morningai.api.subscriptions.v1 import subscriptions_pb2_grpc
 from morningai.api.tasks.v1 import tasks_pb2_grpc
-from morningai.api.tenants.v1 import audit_pb2, keys_pb2, members_pb2, tenants_pb2
+from morningai.api.tenants.v1 import audit_pb2, keys_pb2, members_pb2, tenants_pb2, usage_pb2
 from morningai.db.session import Database
 from morningai.egress import AllowList, EgressGuard
+from morningai.rpc.call import MethodRule
 from morningai.rpc.channel import make_channel
-from morningai.rpc.server import RpcServer
+from morningai.rpc.server import Metadata, RpcServer
 from morningai.secrets.key_ring import KeyRing
 from morningai.secrets.vault import Vault
 from morningai.service import Service, make_database
@@ -26,6 +27,7 @@ from services.gateway.grpc_api.tasks import TaskServicer
 from services.gateway.grpc_api.webhooks import SubscriptionServicer
 from services.gateway.handlers import make_handlers
 from services.gateway.key_uses import KeyUses
+from services.gateway.limiter import Limiter
 from services.gateway.poster import Poster
 from services.gateway.sender import Sender
 from services.gateway.settings import Settings
@@ -44,11 +46,12 @@ ROUTES = {
     "morningai.api.tenants.v1.ApiKeyService": "tenancy",
     "morningai.api.tenants.v1.MemberService": "tenancy",
     "morningai.api.tenants.v1.AuditService": "tenancy",
+    "morningai.api.tenants.v1.UsageService": "tenancy",
 }
 # A service is found by its name once the module with its descriptor is loaded.
 DESCRIPTORS = (
     *(answers_pb2, changes_pb2, documents_pb2, faqs_pb2, sources_pb2),
-    *(audit_pb2, keys_pb2, members_pb2, tenants_pb2),
+    *(audit_pb2, keys_pb2, members_pb2, tenants_pb2, usage_pb2),
 )
 
 SENDER_CONNECTIONS = 4
@@ -72,7 +75,14 @@ def make_service(settings: Settings) -> Service:
     feed = Feed()
     key_uses = KeyUses(database, write_seconds=settings.key_use_seconds)
     authenticator = Authenticator(database, key_uses, channels["tenancy"], cache_seconds=settings.key_cache_seconds)
-    rpc = RpcServer(settings.grpc_address, [*OWN, *routes], prove=authenticator.prove)
+    limiter = Limiter(database)
+    rpc = RpcServer(
+        settings.grpc_address,
+        [*OWN, *routes],
+        prove=authenticator.prove,
+        admit=limiter.admit,
+        refuse=partial(_refuse, authenticator, limiter),
+    )
     servicer = TaskServicer(
         database,
         feed,
@@ -101,3 +111,9 @@ def make_service(settings: Settings) -> Service:
         background=[key_uses.run, sender.run],
         closing=[key_uses.write, *(partial(channel.close, None) for channel in channels.values())],
     )
+
+
+def _refuse(authenticator: Authenticator, limiter: Limiter, metadata: Metadata, rule: MethodRule) -> None:
+    grant = authenticator.known_grant(metadata)
+    if grant is not None:
+        limiter.refuse(grant, rule)

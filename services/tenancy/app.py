@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 from morningai.api.tenants.v1 import (
     audit_pb2_grpc,
@@ -10,6 +11,7 @@ from morningai.api.tenants.v1 import (
     keys_pb2_grpc,
     members_pb2_grpc,
     tenants_pb2_grpc,
+    usage_pb2_grpc,
 )
 from morningai.egress import AllowList, EgressGuard
 from morningai.rpc.server import RpcServer
@@ -19,14 +21,16 @@ from services.tenancy.grpc_api.identities import IdentityServicer
 from services.tenancy.grpc_api.keys import ApiKeyServicer
 from services.tenancy.grpc_api.members import MemberServicer
 from services.tenancy.grpc_api.tenants import TenantServicer
+from services.tenancy.grpc_api.usage import UsageServicer
 from services.tenancy.key_sets import KeySets
 from services.tenancy.settings import Settings
 from services.tenancy.subscribers.door import Door
 from services.tenancy.tokens import TokenVerifier
+from services.tenancy.workflow import sweep_reservations
 
 NAME = "tenancy"
 PACKAGE = "morningai.api.tenants.v1"
-RPC_SERVICES = ("TenantService", "ApiKeyService", "MemberService", "IdentityService", "AuditService")
+RPC_SERVICES = ("TenantService", "ApiKeyService", "MemberService", "IdentityService", "AuditService", "UsageService")
 
 
 def make_service(settings: Settings) -> Service:
@@ -38,8 +42,17 @@ def make_service(settings: Settings) -> Service:
     members_pb2_grpc.add_MemberServiceServicer_to_server(MemberServicer(database), rpc.server)
     identities_pb2_grpc.add_IdentityServiceServicer_to_server(identities, rpc.server)
     audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(database), rpc.server)
+    usage_pb2_grpc.add_UsageServiceServicer_to_server(UsageServicer(database), rpc.server)
     door = Door(settings, database)
-    return Service(NAME, settings, database, relay_holder, handlers={}, rpc=rpc, background=[door.run])
+    return Service(
+        NAME,
+        settings,
+        database,
+        relay_holder,
+        handlers={},
+        rpc=rpc,
+        background=[door.run, partial(sweep_reservations, database, every_seconds=settings.sweep_seconds)],
+    )
 
 
 def make_verifier(settings: Settings) -> TokenVerifier:

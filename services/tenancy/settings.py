@@ -58,3 +58,5 @@ class Settings(ServiceSettings):
             if parts.scheme == "http" and parts.hostname not in allowed:
                 raise ValueError(f"identity_issuers: {issuer.jwks_uri} must be https, or its host in egress_allowed")
         return self
+
+    sweep_seconds: float = Field(default=10.0, gt=0, description="between two looks for reservations of dead callers")

@@ -10,6 +10,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from morningai.db.queries import load_queries
+from morningai.db.quotas import Quota, check_quota
 from morningai.db.session import Session
 from services.gateway.domain.tasks import Failure, KeptEvent, NewTask, Place, Step, Task, TaskKind, TaskState
 
@@ -21,7 +22,7 @@ MOST_EVENTS = 500
 
 
 async def insert_task(session: Session, new: NewTask, *, task_id: UUID, trace_id: str) -> Task | None:
-    """None when the request was accepted before."""
+    """None when the request was accepted before. Raises QuotaExceeded."""
     row = await session.row(
         QUERIES["insert_task"],
         {
@@ -34,7 +35,10 @@ async def insert_task(session: Session, new: NewTask, *, task_id: UUID, trace_id
             "trace_id": trace_id,
         },
     )
-    return _task(row) if row else None
+    if row is None:
+        return None
+    await check_quota(session, Quota.ACTIVE_TASKS, QUERIES["count_active_tasks"])
+    return _task(row)
 
 
 async def get_task_of_request(session: Session, request_id: UUID) -> Task:

@@ -4,6 +4,9 @@ VALUES (%(task_id)s, %(request_id)s, %(principal)s, %(instruction)s, %(source)s,
 ON CONFLICT (tenant_id, request_id) DO NOTHING
 RETURNING *
 
+-- name: count_active_tasks
+SELECT count(*) AS used FROM tasks WHERE ended_at IS NULL
+
 -- name: get_task_of_request
 SELECT * FROM tasks WHERE request_id = %(request_id)s
 

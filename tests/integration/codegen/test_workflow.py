@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from morningai.llm import BudgetExhausted, Completion, Prompt
 from services.codegen.domain.changes import Outcome, State
 from services.codegen.sandbox import Sandbox
 from services.codegen.suite import Suite
@@ -36,6 +37,11 @@ def block(path: str, search: str, replace: str) -> str:
 
 
 RIGHT_BLOCK = block("calc.py", "    return a - b", "    return a + b")
+
+
+class ModelWithoutBudget(ScriptedModel):
+    async def complete_text(self, prompt: Prompt, max_output_tokens: int, *, temperature: float) -> Completion[str]:
+        raise BudgetExhausted("tokens_per_day")
 
 
 async def test_a_right_patch_is_verified(workshop: Workshop) -> None:
@@ -272,6 +278,14 @@ async def test_the_token_budget_ends_the_attempts(workshop: Workshop) -> None:
     change = await workshop.change(FILES, model, budget=Budget(attempts=9, tokens=1_000))
 
     assert (change.state, len(model.prompts)) == (State.BUDGET_EXHAUSTED, 2)
+
+
+async def test_the_tenant_s_budget_ends_the_change_with_its_remedy(workshop: Workshop) -> None:
+    change = await workshop.change(FILES, ModelWithoutBudget(["nothing"]))
+
+    assert (change.state, change.attempts) == (State.BUDGET_EXHAUSTED, 1)
+    assert "tokens_per_day" in change.reason
+    assert "the next day begins" in change.reason
 
 
 async def test_the_time_budget_goes_on_through_a_crash(workshop: Workshop) -> None:

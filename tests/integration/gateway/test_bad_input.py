@@ -19,6 +19,7 @@ from morningai.api.tenants.v1 import audit_pb2 as audit
 from morningai.api.tenants.v1 import keys_pb2 as keys
 from morningai.api.tenants.v1 import members_pb2 as members
 from morningai.api.tenants.v1 import tenants_pb2 as tenants
+from morningai.api.tenants.v1 import usage_pb2 as usage
 from morningai.rpc.pages import write_token
 from morningai.rpc.status import remedy_of
 from tests.integration.gateway.platform import Client, field_of, upload
@@ -105,6 +106,26 @@ def create_source(remote_uri, source_id="other"):
 
 def upload_bundle(content, source_id="other"):
     return lambda client: upload(client, content, source_id=source_id)
+
+
+def get_usage(**fields):
+    return lambda client: client.usage.GetUsage(usage.GetUsageRequest(**fields))
+
+
+def update_limits(*changes):
+    request = usage.UpdateLimitsRequest(changes=[usage.LimitChange(name=name, value=value) for name, value in changes])
+    return lambda client: client.usage.UpdateLimits(request)
+
+
+def update_tenant_limits(tenant, name="sources", value=1):
+    change = usage.LimitChange(name=name, value=value)
+    request = usage.UpdateTenantLimitsRequest(tenant=tenant, changes=[change])
+    return lambda client: client.usage.UpdateTenantLimits(request)
+
+
+def update_price(**price):
+    request = usage.UpdateModelPriceRequest(price=usage.ModelPrice(**price))
+    return lambda client: client.usage.UpdateModelPrice(request)
 
 
 def upload_as(repository):
@@ -276,6 +297,55 @@ TENANT_CASES = [
     Case("an unknown key", create_task(), UNAUTHENTICATED, "", KEY, "stranger"),
     Case("no key", create_task(), UNAUTHENTICATED, "", KEY, "nobody"),
 ]  # fmt: skip
+DATE = "Write it as YYYY-MM-DD."
+LISTED = "Use a name that is listed."
+BUDGETS = "Set tokens_per_day, tokens_per_month, money_per_day or money_per_month."
+TENANT = "Give 'tenants/' and the id that `tenant create` showed."
+MODEL = "Use 1 to 200 characters."
+USAGE_CASES = [
+    Case("a date that is none", get_usage(start_date="2026-02-30"), INVALID, "start_date", DATE),
+    Case("a date with a NUL", get_usage(end_date="2026-01-01\x00"), INVALID, "end_date", NUL),
+    Case(
+        "a period that ends before it starts",
+        get_usage(start_date="2026-02-02", end_date="2026-02-01"),
+        INVALID,
+        "end_date",
+        "Give a later one.",
+    ),
+    Case(
+        "a period of ages",
+        get_usage(start_date="0001-01-01", end_date="9999-12-31"),
+        INVALID,
+        "end_date",
+        "Ask for 366 days at most.",
+    ),
+    Case("an unknown group", get_usage(group=99), INVALID, "group", "Use day, month, task or model."),
+    Case("a limit that is no budget", update_limits(("sources", 1)), INVALID, "changes.name", BUDGETS),
+    Case("a limit without a name", update_limits(("", 1)), INVALID, "changes.name", LISTED),
+    Case("a limit with a NUL", update_limits(("tokens\x00", 1)), INVALID, "changes.name", NUL),
+    Case("a negative budget", update_limits(("tokens_per_day", -1)), INVALID, "changes.value", "Use 0 or more"),
+    Case("a good change before a bad one", update_limits(("tokens_per_day", 1), ("x", 1)), INVALID, "changes.name", ""),
+    Case(
+        "more changes than anybody needs",
+        update_limits(*[("tokens_per_day", 1)] * 101),
+        INVALID,
+        "changes",
+        "Send 100 at most.",
+    ),
+    Case("limits of no tenant", update_tenant_limits("acme"), NOT_FOUND, "tenant", TENANT, "operator"),
+    Case("limits of nobody", update_tenant_limits(f"tenants/{uuid4()}"), NOT_FOUND, "tenant", TENANT, "operator"),
+    Case("a price of no model", update_price(model=""), INVALID, "price.model", MODEL, "operator"),
+    Case("a price of a long model", update_price(model="x" * 201), INVALID, "price.model", MODEL, "operator"),
+    Case("a price of a NUL", update_price(model="a\x00"), INVALID, "price.model", NUL, "operator"),
+    Case(
+        "a negative price",
+        update_price(model="m", completion_price=-1),
+        INVALID,
+        "price.completion_price",
+        "Use 0 or more.",
+        "operator",
+    ),
+]
 GIT = "Send `git bundle create - HEAD` in pieces."
 URI = "Use https://host/path or ssh://user@host/path."
 SOURCE_ID = "Use 3 to 40 lower-case letters, digits and '-'."
@@ -573,7 +643,7 @@ HOOK_CASES = [
 
 @pytest.mark.parametrize(
     "case",
-    [*TASK_CASES, *TENANT_CASES, *SOURCE_CASES, *KEY_CASES, *MEMBER_CASES, *HOOK_CASES],
+    [*TASK_CASES, *TENANT_CASES, *USAGE_CASES, *SOURCE_CASES, *KEY_CASES, *MEMBER_CASES, *HOOK_CASES],
     ids=lambda case: case.name,
 )
 async def test_bad_input_is_refused_and_leaves_no_row(connect, client, acme, platform, case):
@@ -597,11 +667,11 @@ def credentials(platform, tenant):
 
 
 def rows(platform, tenant):
-    """The tenant's rows in each table of each service, and how many tenants there are."""
+    """The tenant's rows in each table of each service but its rate limits', and how many tenants there are."""
     tables = platform.database.rows(
         "SELECT n.nspname || '.' || c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
         " JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'tenant_id'"
-        " WHERE c.relkind = 'r' AND n.nspname <> 'kernel' ORDER BY 1"
+        " WHERE c.relkind = 'r' AND n.nspname <> 'kernel' AND c.relname <> 'rates' ORDER BY 1"
     )
     counts = " UNION ALL ".join(f"SELECT '{t}', count(*) FROM {t} WHERE tenant_id = %s" for (t,) in tables)
     own = platform.database.rows(counts, *[tenant.tenant_id] * len(tables))

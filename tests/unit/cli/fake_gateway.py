@@ -30,6 +30,8 @@ from morningai.api.tenants.v1 import (
     members_pb2_grpc,
     tenants_pb2,
     tenants_pb2_grpc,
+    usage_pb2,
+    usage_pb2_grpc,
 )
 from morningai.errors import MorningAIError, NotFound, Unauthenticated, Unavailable
 from morningai.rpc.call import Context
@@ -231,6 +233,13 @@ class Script:
 EVENTS_OF_A_PAGE = 2
 
 
+LIMITS = [
+    usage_pb2.Limit(name="sources", description="sources", value=500, operator_value=500),
+    usage_pb2.Limit(name="tokens_per_day", description="tokens", value=900, tenant_value=900, used=100),
+    usage_pb2.Limit(name="tokens_per_month", description="tokens", used=100),
+]
+
+
 class Servicer(
     tasks_pb2_grpc.TaskServiceServicer,
     sources_pb2_grpc.SourceServiceServicer,
@@ -243,6 +252,7 @@ class Servicer(
     keys_pb2_grpc.ApiKeyServiceServicer,
     members_pb2_grpc.MemberServiceServicer,
     audit_pb2_grpc.AuditServiceServicer,
+    usage_pb2_grpc.UsageServiceServicer,
 ):
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -417,6 +427,36 @@ class Servicer(
         await self._begin("GetTenant", request, context)
         return tenants_pb2.Tenant(name="tenants/1", slug="acme")
 
+    async def GetUsage(self, request: usage_pb2.GetUsageRequest, context: Context) -> usage_pb2.GetUsageResponse:
+        await self._begin("GetUsage", request, context)
+        row = usage_pb2.UsageRow(
+            key="2026-11-02", calls=3, calls_in_full=1, prompt_tokens=1234, completion_tokens=56, money_micros=1_230_000
+        )
+        total = usage_pb2.UsageRow(key="total", calls=7, prompt_tokens=2000, completion_tokens=90, money_micros=5)
+        return usage_pb2.GetUsageResponse(rows=[row], total=total)
+
+    async def ListLimits(self, request: usage_pb2.ListLimitsRequest, context: Context) -> usage_pb2.ListLimitsResponse:
+        await self._begin("ListLimits", request, context)
+        return usage_pb2.ListLimitsResponse(limits=LIMITS)
+
+    async def UpdateLimits(
+        self, request: usage_pb2.UpdateLimitsRequest, context: Context
+    ) -> usage_pb2.UpdateLimitsResponse:
+        await self._begin("UpdateLimits", request, context)
+        return usage_pb2.UpdateLimitsResponse(limits=LIMITS)
+
+    async def UpdateTenantLimits(
+        self, request: usage_pb2.UpdateTenantLimitsRequest, context: Context
+    ) -> usage_pb2.UpdateTenantLimitsResponse:
+        await self._begin("UpdateTenantLimits", request, context, key=OPERATOR_KEY)
+        return usage_pb2.UpdateTenantLimitsResponse(limits=LIMITS)
+
+    async def UpdateModelPrice(
+        self, request: usage_pb2.UpdateModelPriceRequest, context: Context
+    ) -> usage_pb2.ModelPrice:
+        await self._begin("UpdateModelPrice", request, context, key=OPERATOR_KEY)
+        return request.price
+
     async def ListTenants(
         self, request: tenants_pb2.ListTenantsRequest, context: Context
     ) -> tenants_pb2.ListTenantsResponse:
@@ -512,6 +552,7 @@ SERVICES = (
     keys_pb2_grpc.add_ApiKeyServiceServicer_to_server,
     members_pb2_grpc.add_MemberServiceServicer_to_server,
     audit_pb2_grpc.add_AuditServiceServicer_to_server,
+    usage_pb2_grpc.add_UsageServiceServicer_to_server,
 )
 
 

@@ -6,11 +6,13 @@ from google.protobuf.descriptor_pool import Default
 
 from morningai.api.options.v1 import options_pb2
 from morningai.api.search.v1 import search_pb2
+from morningai.api.sources.v1 import sources_pb2
 from morningai.api.tasks.v1 import tasks_pb2
 from morningai.api.tenants.v1 import identities_pb2
-from morningai.rpc.call import MethodRule, UndeclaredScope, rules_of
+from morningai.rpc.call import CallClass, MethodRule, UndeclaredScope, rules_of
 
 TASKS = tasks_pb2.DESCRIPTOR.services_by_name["TaskService"].full_name
+SOURCES = sources_pb2.DESCRIPTOR.services_by_name["SourceService"].full_name
 SEARCH = search_pb2.DESCRIPTOR.services_by_name["SearchService"].full_name
 
 
@@ -23,10 +25,25 @@ def test_methods_between_services_are_internal():
     assert {rule.internal for rule in rules_of(TASKS).values()} == {False}
 
 
+@pytest.mark.parametrize(
+    ("service", "method", "call_class"),
+    [
+        (TASKS, "GetTask", CallClass.READ),
+        (TASKS, "CancelTask", CallClass.WRITE),
+        (TASKS, "CreateTask", CallClass.CREATE_TASK),
+        (TASKS, "WatchTask", CallClass.WATCH),
+        (SOURCES, "UploadSource", CallClass.UPLOAD),
+        (SOURCES, "CreateSource", CallClass.WRITE),
+    ],
+)
+def test_a_call_is_counted_by_what_its_method_does(service, method, call_class):
+    assert rules_of(service)[f"/{service}/{method}"].call_class is call_class
+
+
 def test_a_method_that_needs_no_proof_is_internal_and_declares_no_scope():
     name = identities_pb2.DESCRIPTOR.services_by_name["IdentityService"].full_name
-    request = identities_pb2.ExchangeTokenRequest
-    assert rules_of(name) == {f"/{name}/ExchangeToken": MethodRule(f"/{name}/ExchangeToken", request, "", True)}
+    method, request = f"/{name}/ExchangeToken", identities_pb2.ExchangeTokenRequest
+    assert rules_of(name) == {method: MethodRule(method, request, "", True, CallClass.WRITE)}
 
 
 @pytest.mark.parametrize(
