@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import grpc
 import psycopg
@@ -74,6 +74,11 @@ NASTY = [
     *("https://127.0.0.1/x.git", "ssh://[::1]/x", "https://[fe80::1%25eth0]/x", "file:///etc/passwd", "sources/small"),
 ]
 NUMBERS = [0, 1, -1, 2, 255, 2**31 - 1, -(2**31)]
+# Of the bytes all is looked at, and none refused for coming too soon.
+UNLIMITED = """
+INSERT INTO tenancy.limits (tenant_id, name, operator_value)
+SELECT '{}', name, 1000000 FROM tenancy.default_limits WHERE name LIKE '%calls%'
+"""
 LONG_NUMBERS = [*NUMBERS, 2**63 - 1, -(2**63)]
 
 
@@ -113,7 +118,10 @@ async def fuzzed(postgres_server) -> AsyncIterator[Fuzzed]:
         database = TestDatabase(postgres_server, name)
         async with running_nats(folder) as nats_url:
             with running_platform(database, nats_url, folder, services=SERVICES) as platform:
-                key = database.create_tenant("fuzzed").api_key
+                tenant = database.create_tenant("fuzzed")
+                database.execute(UNLIMITED.format(tenant.tenant_id))
+                database.execute(UNLIMITED.format(UUID(int=0)))
+                key = tenant.api_key
                 async with (
                     connected(platform.address, bearer(key)) as client,
                     connected(platform.address, bearer(platform.operator_key)) as operator,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import uuid4
@@ -13,16 +14,22 @@ import pytest
 
 from morningai.api.answers.v1 import answers_pb2
 from morningai.api.tasks.v1 import tasks_pb2 as api
+from morningai.api.tenants.v1 import identities_pb2, identities_pb2_grpc
 from morningai.db.session import Database
 from morningai.errors import RateLimited, Unauthenticated
 from morningai.rpc.call import CallClass, MethodRule
 from morningai.rpc.status import limit_of, reason_of, remedy_of, retry_seconds_of
-from services.gateway.authentication import MOST_UNKNOWN_AT_A_TIME, Authenticator
+from services.gateway.authentication import (
+    MOST_UNKNOWN_KEYS_AT_A_TIME,
+    MOST_UNKNOWN_TOKENS_AT_A_TIME,
+    Authenticator,
+)
+from services.gateway.key_uses import KeyUses
 from services.gateway.limiter import Limiter
 from tests.integration.gateway.platform import make_bundle, upload
 
 SET = "INSERT INTO tenancy.limits (tenant_id, name, operator_value) VALUES ('{}', '{}_calls_{}', {})"
-READING = MethodRule("/s/List", "tasks.read", internal=False, call_class=CallClass.READ)
+READING = MethodRule("/s/List", api.ListTasksRequest, "tasks.read", internal=False, call_class=CallClass.READ)
 
 
 def limit(database, tenant, call_class, *, per_minute, burst):
@@ -201,32 +208,82 @@ class CallWith:
         return (("authorization", f"Bearer {self.key}"),)
 
 
-async def test_a_bad_key_that_comes_again_is_not_looked_up_again(counting):
-    door = Authenticator(counting, cache_seconds=60)
+class CountingIdentities(identities_pb2_grpc.IdentityServiceServicer):
+    """Refuses every token but "good.x.y", after a moment."""
+
+    running = most = 0
+
+    async def ExchangeToken(self, request, context):
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await asyncio.sleep(0.01)
+        self.running -= 1
+        if request.token != "good.x.y":
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "The token is not valid.")
+        answer = identities_pb2.ExchangeTokenResponse(grant="a grant")
+        answer.expire_time.FromSeconds(int(time.time()) + 60)
+        return answer
+
+
+@pytest.fixture
+async def identities(tmp_path):
+    server, counted = grpc.aio.server(), CountingIdentities()
+    identities_pb2_grpc.add_IdentityServiceServicer_to_server(counted, server)
+    server.add_insecure_port(f"unix:{tmp_path}/t.sock")
+    await server.start()
+    yield counted
+    await server.stop(None)
+
+
+@pytest.fixture
+async def make_door(counting, identities, tmp_path):
+    async with grpc.aio.insecure_channel(f"unix:{tmp_path}/t.sock") as tenancy:
+        uses = KeyUses(counting, write_seconds=60)
+        yield lambda cache_seconds: Authenticator(counting, uses, tenancy, cache_seconds=cache_seconds)
+
+
+async def test_a_bad_key_that_comes_again_is_not_looked_up_again(counting, make_door):
+    door = make_door(cache_seconds=60)
     found = await outcomes(door.prove(CallWith("mk_x.wrong")) for _ in range(500))
     assert set(found) == {Unauthenticated}
-    assert counting.asked <= MOST_UNKNOWN_AT_A_TIME
+    assert counting.asked <= MOST_UNKNOWN_KEYS_AT_A_TIME
 
 
-async def test_few_unknown_keys_are_looked_up_at_a_time(counting):
-    door = Authenticator(counting, cache_seconds=60)
+async def test_few_unknown_keys_are_looked_up_at_a_time(counting, make_door):
+    door = make_door(cache_seconds=60)
     found = await outcomes(door.prove(CallWith(f"mk_{number}.wrong")) for number in range(200))
     assert set(found) == {Unauthenticated}
-    assert (counting.asked, counting.most) == (200, MOST_UNKNOWN_AT_A_TIME)
+    assert (counting.asked, counting.most) == (200, MOST_UNKNOWN_KEYS_AT_A_TIME)
 
 
-async def test_a_good_key_is_not_refused_for_the_bad_ones(counting, tenant):
-    door = Authenticator(counting, cache_seconds=60)
+async def test_a_good_key_is_not_refused_for_the_bad_ones(make_door, tenant):
+    door = make_door(cache_seconds=60)
     bad = [door.prove(CallWith(f"mk_{number}.wrong")) for number in range(200)]
     found = await asyncio.gather(*bad, door.prove(CallWith(tenant.api_key)), return_exceptions=True)
     assert found[-1].split("|")[2] == str(tenant.tenant_id)
 
 
-async def test_a_refused_key_is_asked_about_again_after_its_seconds(counting, database, tenant):
-    door = Authenticator(counting, cache_seconds=0.2)
+async def test_a_refused_key_is_asked_about_again_after_its_seconds(make_door, database, tenant):
+    door = make_door(cache_seconds=0.2)
     database.execute("UPDATE tenancy.tenants SET state = 'suspended'")
     with pytest.raises(Unauthenticated):
         await door.prove(CallWith(tenant.api_key))
     database.execute("UPDATE tenancy.tenants SET state = 'active'")
     await asyncio.sleep(0.25)
     assert await door.prove(CallWith(tenant.api_key))
+
+
+async def test_few_unknown_tokens_are_looked_up_at_a_time_and_hold_up_no_key(make_door, identities, tenant):
+    door = make_door(cache_seconds=60)
+    bad = [door.prove(CallWith(f"{number}.x.y")) for number in range(100)]
+    found = await asyncio.gather(*bad, door.prove(CallWith(tenant.api_key)), return_exceptions=True)
+    assert {type(one) for one in found[:-1]} == {Unauthenticated}
+    assert found[-1].split("|")[2] == str(tenant.tenant_id)
+    assert identities.most == MOST_UNKNOWN_TOKENS_AT_A_TIME
+
+
+async def test_a_token_is_exchanged_once_in_its_seconds(make_door, identities):
+    door = make_door(cache_seconds=60)
+    assert {await door.prove(CallWith("good.x.y")) for _ in range(2)} == {"a grant"}
+    assert door.known_grant(CallWith("good.x.y").invocation_metadata()) == "a grant"
+    assert door.known_grant(CallWith("other.x.y").invocation_metadata()) is None

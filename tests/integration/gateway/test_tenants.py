@@ -87,6 +87,7 @@ async def test_a_suspended_tenant_is_shut_out_within_its_seconds_and_let_in_agai
     assert await code_of_list(client) is grpc.StatusCode.UNAUTHENTICATED
     resumed = await operator.tenants.ResumeTenant(tenants.ResumeTenantRequest(name=named(acme)))
     assert resumed.state == tenants.TENANT_STATE_ACTIVE
+    await asyncio.sleep(KEY_CACHE_SECONDS + 0.1)
     assert await code_of_list(client) is grpc.StatusCode.OK
 
 
