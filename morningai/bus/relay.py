@@ -36,7 +36,6 @@ PUBLISH_SECONDS = 5.0
 UNKNOWN_SECONDS = 60.0
 TYPES = list(BY_NAME)
 LONGEST_SLEEP_SECONDS = 5.0
-PUBLISH_SECONDS = 5.0
 LOCK: LiteralString = "SELECT pg_try_advisory_lock(hashtext('relay'), hashtext(%s)) AS held"
 DUE: LiteralString = """
 SELECT *, now() AS now FROM outbox

@@ -11,9 +11,8 @@ import sys
 import psycopg
 from psycopg import sql
 
-from morningai.db.migrate import SERVICES
 from morningai.db.queries import load_queries
-from morningai.secrets.key_ring import KeyRing
+from morningai.secrets.key_ring import KEEPERS, KeyRing
 from morningai.settings import read_variable
 
 QUERIES = load_queries(__file__)
@@ -40,8 +39,8 @@ def rewrap(admin_dsn: str, service: str, ring: KeyRing) -> int:
 
 def main() -> None:
     service = sys.argv[1] if len(sys.argv) == 2 else ""
-    if service not in SERVICES:
-        raise SystemExit(f"usage: python -m morningai.secrets.rewrap {{{','.join(SERVICES)}}}")
+    if service not in KEEPERS:
+        raise SystemExit(f"usage: python -m morningai.secrets.rewrap {{{','.join(KEEPERS)}}}")
     count = rewrap(read_variable("MORNINGAI_ADMIN_DSN"), service, KeyRing.parse(read_variable("MORNINGAI_SECRET_KEYS")))
     sys.stdout.write(f"{count} data keys of {service} were wrapped again.\n")
 

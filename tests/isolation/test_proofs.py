@@ -133,6 +133,15 @@ def test_what_a_retired_key_sealed_is_sealed_and_sent_again(sealed):
     assert opens(world, str(new_seal))
 
 
+def test_a_fact_of_a_task_that_ended_days_ago_is_sealed_again(sealed_fact):
+    world, task_id, _ = sealed_fact
+    end_task(world, task_id, "7 days")
+    replace_key_long_ago(world)
+    retire_proof_key(world.database.admin_dsn, "k1")
+    [(seal,)] = world.database.rows("SELECT seal FROM gateway.outbox WHERE task_id = %s", task_id)
+    assert opens(world, str(seal))
+
+
 def test_a_timer_that_was_withdrawn_is_not_sent_again(sealed):
     world, message_id, _, _ = sealed
     timer = "UPDATE gateway.outbox SET published_at = now(), type = %s WHERE id = %s RETURNING 1"

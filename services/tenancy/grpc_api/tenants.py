@@ -65,7 +65,9 @@ class TenantServicer(tenants_pb2_grpc.TenantServiceServicer):
     async def SuspendTenant(self, request: api.SuspendTenantRequest, context: Context) -> api.Tenant:
         async with rpc_session(self._database) as session:
             tenant = await repository.suspend_tenant(session, _uuid(request.name, remedy=OPERATOR_REMEDY))
-            if tenant:
+        if tenant:
+            # In a transaction of its own: a task that begins from here on sees that the tenant is suspended.
+            async with rpc_session(self._database) as session:
                 await repository.send_to_open_tasks(session, tenant.tenant_id, command(END_TASK, to="orchestrator"))
         return _found(tenant, request.name)
 

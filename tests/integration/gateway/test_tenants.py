@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import grpc
 import pytest
@@ -89,6 +89,19 @@ async def test_a_suspended_tenant_is_shut_out_within_its_seconds_and_let_in_agai
     assert resumed.state == tenants.TENANT_STATE_ACTIVE
     await asyncio.sleep(KEY_CACHE_SECONDS + 0.1)
     assert await code_of_list(client) is grpc.StatusCode.OK
+
+
+async def test_suspending_a_tenant_ends_its_running_tasks(connect, client, acme, platform):
+    task = api.Task(instruction="what is it?", source="sources/small", kinds=[api.TASK_KIND_ANSWER])
+    created = await client.tasks.CreateTask(api.CreateTaskRequest(task=task, request_id=str(uuid4())))
+    operator = await connect(platform.operator_key)
+    await operator.tenants.SuspendTenant(tenants.SuspendTenantRequest(name=named(acme)))
+    query = "SELECT state, failure ->> 'reason' FROM gateway.tasks WHERE task_id = %s AND ended_at IS NOT NULL"
+    async with asyncio.timeout(30):
+        while not (ended := platform.database.rows(query, UUID(created.name.removeprefix("tasks/")))):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    assert ended[0][0] == "cancelled"
+    assert ended[0][1] in ("tenant_suspended", "principal_revoked")
 
 
 async def test_another_tenant_goes_on_while_one_is_suspended(connect, acme, new_tenant, platform):

@@ -70,6 +70,27 @@ def test_nobody_invites_above_themselves(tenant, role):
         connection.execute("SELECT tenancy.invite_member('mi_1', 's', '', %s, now() + interval '1 day')", (role,))
 
 
+GONE = {
+    "removed": "DELETE FROM tenancy.members WHERE subject = 'mallory'",
+    "demoted": "UPDATE tenancy.members SET role = 'viewer' WHERE subject = 'mallory'",
+}
+
+
+@pytest.mark.parametrize("change", [None, *GONE])
+def test_an_invitation_is_good_while_whoever_made_it_could_make_it(database, tenant, change):
+    add_member(tenant, "owner", "mallory")
+    [(_, grant)] = member_grant(tenant, "mallory")
+    with session(tenant, proof=grant) as connection:
+        connection.execute("SELECT tenancy.invite_member('mi_1', 's', '', 'owner', now() + interval '1 day')")
+    if change:
+        database.execute(GONE[change])
+    with psycopg.connect(database.dsn("tenancy_app")) as connection:
+        proof = connection.execute("SELECT tenancy.prove_identity('i', 'm2', '', '', '1 minute')").fetchone()[0]
+    with session(tenant, proof=proof) as connection:
+        accepted = connection.execute("SELECT role FROM tenancy.accept_invitation('mi_1.s')").fetchall()
+    assert accepted == ([] if change else [("owner",)])
+
+
 @pytest.mark.parametrize(
     ("old", "new"), [("owner", "viewer"), ("owner", None), ("viewer", "owner"), ("viewer", "root")]
 )
