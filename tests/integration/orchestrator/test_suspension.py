@@ -58,7 +58,7 @@ async def test_another_tenant_s_task_goes_on(platform, suspend, tenant, database
 
 
 async def test_a_task_that_had_not_begun_ends_at_once(platform, suspend, start_service, tenant, database, eventually):
-    gateway = await start_service("gateway", make_handlers(Feed()))
+    gateway = await start_service("gateway", make_handlers(Feed(), wake_sender=lambda: None))
     task_id = await request_task(gateway, tenant, ANSWER)
     await suspend(tenant)
     await platform()
