@@ -34,7 +34,7 @@ PASSWORD = "benchmark"
 PASSWORDS = {f"{service}_{kind}": PASSWORD for service in SERVICES for kind in ("app", "relay")}
 DATABASE = "benchmark"
 PAGE = {"before_time": "9999-01-01T00:00:00+00:00", "before_id": str(UUID(int=2**128 - 1)), "limit": 20}
-LIST_TASKS = Queries(Path(__file__).parents[1] / "services" / "gateway" / "queries.sql")["list_tasks"]
+LIST_TASKS = Queries(Path(__file__).parents[1] / "services" / "gateway" / "repository" / "tasks.sql")["list_tasks"]
 # The same statement on a table without policies; the tenant is one more condition.
 PLAIN_LIST_TASKS = LIST_TASKS.replace("FROM tasks\nWHERE ", "FROM plain.tasks\nWHERE tenant_id = %(tenant_id)s AND ")
 FILL = """

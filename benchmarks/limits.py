@@ -24,6 +24,7 @@ from benchmarks.callers import Called, Caller, start_callers, submit
 from benchmarks.processes import cpu_seconds, describe_machine, load, parts_of
 from benchmarks.report import Figure, print_figures
 from benchmarks.stack import Stack, running_stack
+from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.api.tenants.v1 import tenants_pb2 as tenants
 from morningai.api.tenants.v1 import usage_pb2 as usage
 from morningai.cli.connection import Target
@@ -35,7 +36,7 @@ from morningai.embedded.postgres import EmbeddedPostgres
 from morningai.rpc.call import CallClass, MethodRule
 from services.gateway.limiter import Limiter
 
-READING = MethodRule("/benchmark", "tasks.read", internal=False, call_class=CallClass.READ)
+READING = MethodRule("/benchmark", tasks.ListTasksRequest, "tasks.read", internal=False, call_class=CallClass.READ)
 LIMITER_MILLISECONDS = 1.0
 NEIGHBOUR_FACTOR = 1.1
 DECISIONS = 3_000

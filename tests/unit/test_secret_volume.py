@@ -65,7 +65,7 @@ def test_tenancy_alone_can_admit_subscribers(folder: Path) -> None:
 
 def test_no_two_passwords_are_the_same(folder: Path) -> None:
     passwords = [text for path, text in contents(folder).items() if path.endswith("password")]
-    assert len(set(passwords)) == len(passwords) == 20
+    assert len(set(passwords)) == len(passwords) == 21
 
 
 def test_a_service_that_keeps_credentials_has_a_key_to_wrap_with(folder: Path) -> None:

@@ -18,7 +18,7 @@ from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tenants.v1 import tenants_pb2
 from morningai.rpc.call import PROOF_KEY
 from morningai.rpc.status import reason_of, remedy_of
-from tests.integration.gateway.platform import KEY_CACHE_SECONDS
+from tests.integration.gateway.platform import KEY_CACHE_SECONDS, first_events
 
 REVOKE = "UPDATE tenancy.api_keys SET revoked_at = now() WHERE tenant_id = '{}'"
 EXPIRE = "UPDATE tenancy.api_keys SET expires_at = now() - interval '1 second' WHERE tenant_id = '{}'"
@@ -116,6 +116,7 @@ async def test_a_watch_ends_when_its_key_is_revoked(client, acme, platform):
         request_id=str(uuid4()),
     )
     task = await client.tasks.CreateTask(created)
+    await first_events(client, task, 4)
     platform.database.execute(REVOKE.format(acme.tenant_id))
     with pytest.raises(grpc.aio.AioRpcError) as ended:
         [event async for event in client.tasks.WatchTask(api.WatchTaskRequest(name=task.name), timeout=5)]
