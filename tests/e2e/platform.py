@@ -204,10 +204,10 @@ class Platform:
             return connection.execute(query, parameters).fetchall()  # type: ignore[arg-type]
 
     def rows_of(self, slug: str) -> dict[str, int]:
-        """The number of rows of a tenant in each table that has any."""
+        """The number of rows of a tenant in each table that has any; every call counts against its rates."""
         named = self.rows(
             "SELECT table_schema || '.' || table_name FROM information_schema.columns "
-            "WHERE column_name = 'tenant_id' AND table_schema = ANY (%s)",
+            "WHERE column_name = 'tenant_id' AND table_schema = ANY (%s) AND table_name <> 'rates'",
             ["kernel", *SERVICES],
         )
         ((tenant_id,),) = self.rows("SELECT tenant_id FROM tenancy.tenants WHERE slug = %s", slug)
