@@ -10,10 +10,16 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, TypeAlias
 
+import structlog
+
 from morningai.errors import InvalidInput, Unavailable
+
+log = structlog.get_logger()
 
 IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -40,6 +46,9 @@ _NEVER = tuple(
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 _NAT64 = tuple(ipaddress.IPv6Network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48"))
 _IPV4_COMPATIBLE = ipaddress.IPv6Network("::/96")
+# Threads of their own: a name that a tenant chose may take the resolver long, and nothing else waits behind it.
+MOST_RESOLVING = 32
+_RESOLVING = ThreadPoolExecutor(MOST_RESOLVING, thread_name_prefix="egress")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +91,8 @@ class AllowList:
 async def resolve(host: str, port: int) -> list[str]:
     """All addresses of a host by the system's resolver. Raises OSError."""
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    found = await loop.run_in_executor(_RESOLVING, ask)
     return [str(address[0]) for _, _, _, _, address in found]
 
 
@@ -103,9 +113,11 @@ class EgressGuard:
         addresses = await self._resolve(name, port, input_field)
         for address in addresses:
             if reach_of(address) != "public" and not self.allowed.allows(name, address):
+                # Which address is for the operator alone: told to a tenant, it would map the network inside.
+                log.warning("egress.refused", host=name, address=str(address))
                 raise InvalidInput(
                     input_field,
-                    f"host '{host}' has the internal address {address}.",
+                    f"host '{host}' has an internal address.",
                     remedy="Use a public host, or ask the operator to add it to MORNINGAI_EGRESS_ALLOWED.",
                 )
         return Destination(host=name, port=port, addresses=tuple(str(address) for address in addresses))

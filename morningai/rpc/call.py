@@ -103,3 +103,9 @@ async def rpc_session(database: Database) -> AsyncIterator[Session]:
                 remedy="Use a key that has it.",
             )
         yield session
+
+
+async def check_scope(database: Database) -> None:
+    """For a call that does something before its session, such as asking the network: raises what `rpc_session` does."""
+    async with rpc_session(database):
+        pass

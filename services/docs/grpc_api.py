@@ -16,7 +16,7 @@ from morningai.api.sources.v1 import sources_pb2_grpc
 from morningai.db.session import Database
 from morningai.errors import AlreadyExists, InvalidInput
 from morningai.evidence.messages import fact_message, passage_message
-from morningai.rpc.call import CURRENT_CALL, Context, rpc_session
+from morningai.rpc.call import CURRENT_CALL, Context, check_scope, rpc_session
 from morningai.rpc.channel import LARGEST_REPLY_BYTES
 from morningai.rpc.names import resource_id
 from morningai.rpc.pages import page_limit, page_of, read_token, write_token
@@ -44,6 +44,7 @@ class SourceServicer(sources_pb2_grpc.SourceServiceServicer):
         self._settings = settings
 
     async def CreateSource(self, request: sources.CreateSourceRequest, context: Context) -> sources.Source:
+        await check_scope(self._database)
         source_id = parse_source_id(request.source_id)
         remote_uri = request.source.remote_uri.strip()
         await self._stores.check_remote(remote_uri)

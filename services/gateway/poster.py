@@ -49,15 +49,18 @@ class Poster:
 
     async def post(self, target: Target, *, headers: Mapping[str, str], body: str) -> Outcome:
         """Never raises for what the endpoint, its host or the network does."""
+        destination: Destination | None = None
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await self._post(target, await self.check(target), headers=headers, body=body)
+                destination = await self.check(target)
+                return await self._post(target, destination, headers=headers, body=body)
         except TimeoutError:
-            return Outcome(error=f"No answer came within {self._timeout_seconds:g} seconds.")
+            late = f"No answer came within {self._timeout_seconds:g} seconds."
+            return Outcome(error=late, blames_endpoint=destination is not None)
         except InvalidInput as error:
             return Outcome(error=f"The address {error.problem}")
         except Unavailable as error:
-            return Outcome(error=error.message)
+            return Outcome(error=error.message, blames_endpoint=False)
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
             return Outcome(error=plain(f"The connection failed: {type(error).__name__} {error}".strip()))
 

@@ -55,7 +55,7 @@ class Sender:
         self._settings = settings
         self._lasting = Lasting(settings.webhook_lasting_failures, settings.webhook_lasting_hours)
         self._wake = asyncio.Event()
-        self._flights: set[asyncio.Task[None]] = set()
+        self._flights: dict[asyncio.Task[None], Claim] = {}
 
     def wake(self) -> None:
         self._wake.set()
@@ -92,14 +92,15 @@ class Sender:
                 per_tenant=self._settings.webhook_slots_per_tenant,
                 per_endpoint=self._settings.webhook_slots_per_endpoint,
                 lease_seconds=self._settings.webhook_lease_seconds,
+                flying=self._flights.values(),
             )
         for claim in claims:
             flight = asyncio.create_task(self._deliver(claim))
-            self._flights.add(flight)
+            self._flights[flight] = claim
             flight.add_done_callback(self._land)
 
     def _land(self, flight: asyncio.Task[None]) -> None:
-        self._flights.discard(flight)
+        self._flights.pop(flight, None)
         self.wake()
         if not flight.cancelled() and (error := flight.exception()):
             log.error("gateway.delivery.lost", error=type(error).__name__)
@@ -166,6 +167,8 @@ class Sender:
                 return
             if outcome.succeeded:
                 await repository.count_success(connection, claim)
+                return
+            if not outcome.blames_endpoint:
                 return
             lasting = await repository.count_failure(connection, claim)
             if reason := self._reason_to_disable(outcome, lasting):

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from morningai.egress import AllowList, Destination, EgressGuard, reach_of
+from morningai.egress import MOST_RESOLVING, AllowList, Destination, EgressGuard, reach_of
 from morningai.errors import InvalidInput, Unavailable
 
 
@@ -114,6 +117,32 @@ async def test_an_allowed_name_that_points_to_the_metadata_service_is_refused() 
         await guard("169.254.169.254", allowed=("git.corp.example",)).check(
             "git.corp.example", 80, input_field="remote_uri"
         )
+
+
+async def test_the_internal_address_itself_is_not_told() -> None:
+    with pytest.raises(InvalidInput) as refused:
+        await guard("10.9.8.7").check("git.example", 443, input_field="remote_uri")
+    assert "10.9.8.7" not in str(refused.value)
+
+
+async def test_names_are_resolved_while_every_other_thread_is_busy() -> None:
+    done = threading.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    busy = loop.run_in_executor(None, done.wait, 20)
+    guard = EgressGuard(AllowList.parse(["127.0.0.1"]), timeout_seconds=2.0)
+    try:
+        assert (await guard.check("127.0.0.1", 443, input_field="url")).addresses == ("127.0.0.1",)
+    finally:
+        done.set()
+        await busy
+
+
+async def test_a_bounded_number_of_names_is_resolved_at_a_time() -> None:
+    guard = EgressGuard(AllowList.parse(["127.0.0.1"]))
+    await asyncio.gather(*(guard.check("127.0.0.1", port, input_field="url") for port in range(1, 201)))
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("egress")]
+    assert 0 < len(threads) <= MOST_RESOLVING
 
 
 async def test_a_name_that_does_not_exist_is_wrong_input() -> None:

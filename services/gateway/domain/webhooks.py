@@ -120,11 +120,15 @@ class Claim:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one try; `status` is 0 when no answer came."""
+    """What came of one try; `status` is 0 when no answer came.
+
+    A failure that is not the endpoint's, such as a resolver that is away, does not count towards disabling it.
+    """
 
     status: int = 0
     body: str = ""
     error: str = ""
+    blames_endpoint: bool = True
 
     @property
     def succeeded(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -12,8 +12,8 @@ from uuid import UUID, uuid4
 from morningai.api.subscriptions.v1 import subscriptions_pb2 as api
 from morningai.api.subscriptions.v1 import subscriptions_pb2_grpc
 from morningai.db.session import Database, Session
-from morningai.errors import FailedPrecondition, InvalidInput, NotFound, Unavailable
-from morningai.rpc.call import Context, rpc_session
+from morningai.errors import Conflict, FailedPrecondition, InvalidInput, NotFound, Unavailable
+from morningai.rpc.call import Context, check_scope, rpc_session
 from morningai.rpc.pages import page_limit, page_of, read_token, write_token
 from morningai.rpc.time import timestamp
 from morningai.secrets.vault import Vault
@@ -55,6 +55,7 @@ class SubscriptionServicer(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     async def CreateWebhookEndpoint(
         self, request: api.CreateWebhookEndpointRequest, context: Context
     ) -> api.CreateWebhookEndpointResponse:
+        await check_scope(self._database)
         content = await self._checked(_content_of(request.webhook_endpoint))
         endpoint_id, secret = uuid4(), os.urandom(SECRET_BYTES)
         async with rpc_session(self._database) as session:
@@ -64,6 +65,7 @@ class SubscriptionServicer(subscriptions_pb2_grpc.SubscriptionServiceServicer):
                 )
             sealed = await self._vault.seal(session, repository.secret_cell(session.tenant_id, endpoint_id), secret)
             endpoint = await repository.insert_endpoint(session, endpoint_id, content, secret=sealed)
+            await repository.record(session, "create", endpoint_id, _details(content, ["url", "event_types"]))
         return api.CreateWebhookEndpointResponse(
             webhook_endpoint=_endpoint_message(endpoint), secret=secret_text(secret)
         )
@@ -103,15 +105,19 @@ class SubscriptionServicer(subscriptions_pb2_grpc.SubscriptionServiceServicer):
                 reason = DISABLED_BY_TENANT if state is EndpointState.DISABLED else ""
                 await repository.update_state(session, before.endpoint_id, state, reason=reason)
             updated = await _get(session, name)
+            details = _details(content, masked) | ({"state": state} if state else {})
+            await repository.record(session, "update", before.endpoint_id, details)
         self._wake()
         return _endpoint_message(updated)
 
     async def DeleteWebhookEndpoint(
         self, request: api.DeleteWebhookEndpointRequest, context: Context
     ) -> api.DeleteWebhookEndpointResponse:
+        endpoint_id = _endpoint_id(request.name)
         async with rpc_session(self._database) as session:
-            if not await repository.delete_endpoint(session, _endpoint_id(request.name)):
+            if not await repository.delete_endpoint(session, endpoint_id):
                 raise NotFound("webhook endpoint", request.name, remedy=ENDPOINT_REMEDY)
+            await repository.record(session, "delete", endpoint_id, {})
         return api.DeleteWebhookEndpointResponse()
 
     async def RotateWebhookSecret(
@@ -132,6 +138,7 @@ class SubscriptionServicer(subscriptions_pb2_grpc.SubscriptionServiceServicer):
                 previous_secret=await self._vault.seal(session, previous, replaced),
                 overlap_seconds=self._overlap_seconds,
             )
+            await repository.record(session, "rotate_secret", endpoint_id, {})
         return api.RotateWebhookSecretResponse(webhook_endpoint=_endpoint_message(endpoint), secret=secret_text(secret))
 
     async def PingWebhookEndpoint(
@@ -163,6 +170,9 @@ class SubscriptionServicer(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         async with rpc_session(self._database) as session:
             endpoint = await _get_enabled(session, parent)
             delivery = await repository.deliver_again(session, endpoint.endpoint_id, delivery_id)
+            under_way = not delivery and await repository.has_delivery(session, endpoint.endpoint_id, delivery_id)
+        if under_way:
+            raise Conflict(f"{request.name} is being delivered right now.", remedy="Try again in a few seconds.")
         if delivery is None:
             raise NotFound("webhook delivery", request.name, remedy=DELIVERY_REMEDY)
         self._wake()
@@ -198,6 +208,16 @@ async def _get_enabled(session: Session, name: str) -> Endpoint:
 
 def _content_of(message: api.WebhookEndpoint) -> EndpointContent:
     return EndpointContent(message.url, tuple(message.event_types), message.description)
+
+
+def _details(content: EndpointContent, fields: Collection[str]) -> dict[str, object]:
+    """What the audit log says of a content."""
+    told: dict[str, object] = {
+        "url": target_of(content.url).host,
+        "event_types": list(content.event_types),
+        "description": content.description,
+    }
+    return {"host" if name == "url" else name: value for name, value in told.items() if name in fields}
 
 
 def _changed(before: EndpointContent, message: api.WebhookEndpoint, masked: set[str]) -> EndpointContent:

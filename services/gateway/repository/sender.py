@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from uuid import UUID
 
 from psycopg.rows import DictRow
@@ -14,15 +15,23 @@ QUERIES = load_queries(__file__)
 
 
 async def claim_deliveries(
-    connection: Connection, *, limit: int, per_tenant: int, per_endpoint: int, lease_seconds: float
+    connection: Connection,
+    *,
+    limit: int,
+    per_tenant: int,
+    per_endpoint: int,
+    lease_seconds: float,
+    flying: Collection[Claim] = (),
 ) -> list[Claim]:
-    """Due deliveries, which nobody else takes for `lease_seconds`."""
+    """Due deliveries, which nobody else takes for `lease_seconds`; `flying` are those the caller is posting."""
     await connection.execute(QUERIES["lock_claims"])
     parameters = {
         "limit": limit,
         "per_tenant": per_tenant,
         "per_endpoint": per_endpoint,
         "lease_seconds": lease_seconds,
+        "flying_tenants": [claim.tenant_id for claim in flying],
+        "flying_claims": [claim.claim_id for claim in flying],
     }
     rows = await (await connection.execute(QUERIES["claim_deliveries"], parameters)).fetchall()
     return [Claim(**row) for row in rows]

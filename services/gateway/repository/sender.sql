@@ -8,10 +8,20 @@ WITH under_way AS (
   SELECT tenant_id, endpoint_id, count(*) AS count FROM webhook_deliveries
   WHERE claim_id IS NOT NULL AND state = 'pending' AND due_at > now()
   GROUP BY tenant_id, endpoint_id
+), uncounted AS (
+  -- Posts of this sender whose delivery was deleted or whose claim is over: they take a place until they end.
+  SELECT f.tenant_id, count(*) AS count
+  FROM unnest(%(flying_tenants)s::uuid[], %(flying_claims)s::uuid[]) AS f (tenant_id, claim_id)
+  WHERE NOT EXISTS (
+    SELECT FROM webhook_deliveries AS w
+    WHERE w.tenant_id = f.tenant_id AND w.claim_id = f.claim_id AND w.state = 'pending' AND w.due_at > now()
+  )
+  GROUP BY f.tenant_id
 ), due AS (
   SELECT d.tenant_id, d.delivery_id, d.due_at,
     row_number() OVER (PARTITION BY d.tenant_id ORDER BY d.due_at, d.delivery_id)
-      + coalesce((SELECT sum(u.count) FROM under_way AS u WHERE u.tenant_id = d.tenant_id), 0) AS turn
+      + coalesce((SELECT sum(u.count) FROM under_way AS u WHERE u.tenant_id = d.tenant_id), 0)
+      + coalesce((SELECT u.count FROM uncounted AS u WHERE u.tenant_id = d.tenant_id), 0) AS turn
   FROM webhook_endpoints AS e
   LEFT JOIN under_way AS u ON u.tenant_id = e.tenant_id AND u.endpoint_id = e.endpoint_id
   CROSS JOIN LATERAL (

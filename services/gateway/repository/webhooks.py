@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
 from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
 
 from morningai.db.queries import load_queries
 from morningai.db.session import Session
@@ -106,10 +108,26 @@ async def list_deliveries(session: Session, endpoint_id: UUID, *, before: Key | 
     return [_delivery(row) for row in await session.rows(QUERIES["list_deliveries"], parameters)]
 
 
+async def has_delivery(session: Session, endpoint_id: UUID, delivery_id: UUID) -> bool:
+    parameters: dict[str, object] = {"endpoint_id": endpoint_id, "delivery_id": delivery_id}
+    return await session.row(QUERIES["has_delivery"], parameters) is not None
+
+
 async def deliver_again(session: Session, endpoint_id: UUID, delivery_id: UUID) -> Delivery | None:
+    """None when there is no such delivery, or it is being posted right now."""
     parameters: dict[str, object] = {"endpoint_id": endpoint_id, "delivery_id": delivery_id}
     row = await session.row(QUERIES["deliver_again"], parameters)
     return _delivery(row) if row else None
+
+
+async def record(session: Session, action: str, endpoint_id: UUID, details: Mapping[str, object]) -> None:
+    """An entry of the tenant's audit log. Of a URL only the host may be in it: its path may be a secret."""
+    parameters = {
+        "action": f"webhooks.{action}",
+        "resource": f"webhookEndpoints/{endpoint_id}",
+        "details": Jsonb(dict(details)),
+    }
+    await session.row(QUERIES["record"], parameters)
 
 
 def _content(endpoint_id: UUID, content: EndpointContent) -> dict[str, object]:

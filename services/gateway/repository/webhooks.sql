@@ -56,7 +56,14 @@ WHERE endpoint_id = %(endpoint_id)s AND (created_at, delivery_id) < (%(before_ti
 ORDER BY created_at DESC, delivery_id DESC
 LIMIT %(limit)s
 
+-- name: has_delivery
+SELECT 1 FROM webhook_deliveries WHERE endpoint_id = %(endpoint_id)s AND delivery_id = %(delivery_id)s
+
 -- name: deliver_again
+-- Not while it is being posted: its claim is what the sender's bounds count.
 UPDATE webhook_deliveries SET state = 'pending', attempts = 0, claim_id = NULL, due_at = now(), ended_at = NULL
-WHERE endpoint_id = %(endpoint_id)s AND delivery_id = %(delivery_id)s
+WHERE endpoint_id = %(endpoint_id)s AND delivery_id = %(delivery_id)s AND (claim_id IS NULL OR due_at <= now())
 RETURNING *
+
+-- name: record
+SELECT tenancy.record(%(action)s, %(resource)s, %(details)s)

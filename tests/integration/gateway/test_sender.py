@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,7 +17,7 @@ import pytest
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from morningai.db.session import Database
-from morningai.egress import AllowList, EgressGuard
+from morningai.egress import AllowList, EgressGuard, Resolver
 from morningai.secrets.key_ring import KeyRing, make_key
 from morningai.secrets.vault import Vault
 from services.gateway.domain.webhooks import EndpointContent, EndpointState, secret_text
@@ -308,6 +309,45 @@ async def test_a_tenant_takes_no_more_than_its_share(hooks: Hooks, tenant: TestT
         await eventually(lambda: hooks.states() == {"succeeded"}, seconds=30)
     assert len(receiver.received) == 30
     assert receiver.most_at_once == 5
+
+
+async def test_a_tenant_that_deletes_its_endpoints_has_no_more_tries_for_it(
+    hooks: Hooks, tenant: TestTenant, receiver: Receiver
+):
+    gate = threading.Event()
+    receiver.answer = once(gate)
+    bounds = {"webhook_slots_per_endpoint": 3, "webhook_slots_per_tenant": 3, "webhook_timeout_seconds": 8.0}
+    await hooks.add(tenant, receiver.url)
+    await hooks.happen(tenant, 3)
+    async with hooks.sending(**bounds, webhook_lease_seconds=10.0):
+        await eventually(lambda: receiver.at_once == 3)
+        hooks.test_database.execute("DELETE FROM gateway.webhook_endpoints")
+        await hooks.add(tenant, receiver.url)
+        await hooks.happen(tenant, 3)
+        await asyncio.sleep(5.5)  # the sender of this test looks by itself within five seconds
+        assert len(receiver.received) == 3
+        gate.set()
+        await eventually(lambda: hooks.states() == {"succeeded"})
+    assert (len(receiver.received), receiver.most_at_once) == (6, 3)
+
+
+async def away(host: str, port: int) -> list[str]:
+    raise socket.gaierror(socket.EAI_AGAIN, "again")
+
+
+async def silent(host: str, port: int) -> list[str]:
+    await asyncio.sleep(20)
+    return []
+
+
+@pytest.mark.parametrize("resolver", [away, silent])
+async def test_a_resolver_that_is_away_disables_no_endpoint(hooks: Hooks, tenant: TestTenant, resolver: Resolver):
+    await hooks.add(tenant, "https://hooks.example/hook")
+    await hooks.happen(tenant)
+    lasting = {"webhook_lasting_failures": 2, "webhook_lasting_hours": 0.0}
+    async with hooks.sending(EgressGuard(resolver=resolver), webhook_retry_seconds=(0.01,) * 3, **lasting):
+        await eventually(lambda: hooks.deliveries() == [("failed", 4)])
+    assert hooks.endpoints("state, consecutive_failures") == [("enabled", 0)]
 
 
 async def test_what_was_due_waits_while_its_endpoint_is_disabled(hooks: Hooks, tenant: TestTenant, receiver: Receiver):

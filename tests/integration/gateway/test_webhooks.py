@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from uuid import uuid4
@@ -11,12 +12,13 @@ import grpc
 import pytest
 from google.protobuf.json_format import ParseDict
 
+from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.subscriptions.v1 import subscriptions_pb2 as api
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.rpc.status import remedy_of
 from tests.conftest import eventually
 from tests.integration.gateway.platform import cancelled_task, field_of, first_events
-from tests.integration.gateway.receiver import Receiver, receiving
+from tests.integration.gateway.receiver import Receiver, once, receiving
 
 ENABLED, DISABLED = api.WEBHOOK_ENDPOINT_STATE_ENABLED, api.WEBHOOK_ENDPOINT_STATE_DISABLED
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
@@ -126,9 +128,10 @@ async def test_a_ping_comes_whatever_the_filter_is(client, receiver):
     assert receiver.ids == [pinged.webhook_id]
 
 
-async def delivered(client, receiver, name):
+async def delivered(client, receiver, name, pings=1):
     """A delivery that ended."""
-    await client.subscriptions.PingWebhookEndpoint(api.PingWebhookEndpointRequest(name=name))
+    for _ in range(pings):
+        await client.subscriptions.PingWebhookEndpoint(api.PingWebhookEndpointRequest(name=name))
     await eventually(lambda: receiver.received)
     [delivery] = (await deliveries(client, name)).webhook_deliveries
     while not delivery.HasField("end_time"):
@@ -144,6 +147,23 @@ async def test_a_delivery_is_made_again_under_the_same_id(client, receiver):
     assert (again.name, again.state) == (first.name, api.WEBHOOK_DELIVERY_STATE_PENDING)
     await eventually(lambda: len(receiver.received) == 2)
     assert receiver.ids == [first.webhook_id] * 2
+
+
+async def test_a_delivery_that_is_being_made_is_not_made_again(client, receiver):
+    gate = threading.Event()
+    receiver.answers = [once(gate)]
+    name = (await create(client, receiver.url)).webhook_endpoint.name
+    pinged = await client.subscriptions.PingWebhookEndpoint(api.PingWebhookEndpointRequest(name=name))
+    await eventually(lambda: receiver.received)
+    request = api.RedeliverWebhookRequest(name=pinged.name)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await client.subscriptions.RedeliverWebhook(request)
+    assert refused.value.code() is grpc.StatusCode.ABORTED
+    assert remedy_of(refused.value) == "Try again in a few seconds."
+    gate.set()
+    await delivered(client, receiver, name, pings=0)
+    await client.subscriptions.RedeliverWebhook(request)
+    await eventually(lambda: len(receiver.received) == 2)
 
 
 async def test_a_failed_delivery_says_what_was_answered(client, receiver):
@@ -275,13 +295,50 @@ async def test_an_endpoint_hears_nothing_of_another_tenant(client, connect, new_
         assert other.received == []
 
 
-async def test_a_key_without_the_scope_may_read_alone(connect, platform, acme, receiver, client):
-    name = (await create(client, receiver.url)).webhook_endpoint.name
-    platform.database.rows(
-        "UPDATE tenancy.api_keys SET scopes = ARRAY['subscriptions.read'] WHERE tenant_id = %s RETURNING 1",
-        acme.tenant_id,
-    )
+def only_read(platform, tenant):
+    scopes = "ARRAY['subscriptions.read', 'sources.read']"
+    update = f"UPDATE tenancy.api_keys SET scopes = {scopes} WHERE tenant_id = %s RETURNING 1"
+    platform.database.rows(update, tenant.tenant_id)
     platform.database.rows("SELECT pg_sleep(0.6)")  # longer than the gateway keeps a key
+
+
+async def test_a_key_without_the_scope_resolves_no_name(platform, acme, client):
+    only_read(platform, acme)
+    source = sources.Source(remote_uri="https://10.0.0.1/x.git")
+    for call in (
+        create(client, "https://10.0.0.1/"),
+        client.sources.CreateSource(sources.CreateSourceRequest(source_id="x", source=source)),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call
+        assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_what_is_administered_is_in_the_audit_log_without_secrets(client, platform, acme):
+    created = await create(client, "https://8.8.8.8/path-key?query-key", "task.failed")
+    name = created.webhook_endpoint.name
+    await update(client, name, "state", state=DISABLED)
+    await update(client, name, "url", "description", url="https://9.9.9.9/other-key", description="ours")
+    rotated = await client.subscriptions.RotateWebhookSecret(api.RotateWebhookSecretRequest(name=name))
+    await client.subscriptions.DeleteWebhookEndpoint(api.DeleteWebhookEndpointRequest(name=name))
+    with pytest.raises(grpc.aio.AioRpcError):
+        await client.subscriptions.DeleteWebhookEndpoint(api.DeleteWebhookEndpointRequest(name=name))
+    query = "SELECT action, resource, details FROM tenancy.audit_log WHERE tenant_id = %s ORDER BY entry_id"
+    entries = platform.database.rows(query, acme.tenant_id)
+    assert [entry for entry in entries if entry[0].startswith("webhooks.")] == [
+        ("webhooks.create", name, {"host": "8.8.8.8", "event_types": ["task.failed"]}),
+        ("webhooks.update", name, {"state": "disabled"}),
+        ("webhooks.update", name, {"host": "9.9.9.9", "description": "ours"}),
+        ("webhooks.rotate_secret", name, {}),
+        ("webhooks.delete", name, {}),
+    ]
+    for secret in (created.secret, rotated.secret, "-key"):
+        assert secret not in str(entries)
+
+
+async def test_a_key_without_the_scope_may_read_alone(platform, acme, receiver, client):
+    name = (await create(client, receiver.url)).webhook_endpoint.name
+    only_read(platform, acme)
     assert (await get(client, name)).name == name
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await create(client, receiver.url)
