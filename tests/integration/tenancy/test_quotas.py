@@ -13,8 +13,8 @@ from morningai.db.session import Database
 from morningai.errors import QuotaExceeded
 from services.docs import index_rows, repository
 from services.docs.index_rows import ReadFile
-from services.gateway import repository as gateway
-from services.gateway.domain import NewTask, TaskKind
+from services.gateway.domain.tasks import NewTask, TaskKind
+from services.gateway.repository import tasks as gateway
 
 SET = "INSERT INTO tenancy.limits (tenant_id, name, operator_value) VALUES ('{}', '{}', {})"
 STORED = "SELECT size_bytes FROM docs.storage WHERE tenant_id = %s"
