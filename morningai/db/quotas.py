@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import LiteralString
 
-from morningai.db.session import Session
+from morningai.db.session import Parameters, Session
 from morningai.errors import QuotaExceeded
 
 HOLD: LiteralString = "SELECT tenancy.hold_quota(%(quota)s) AS quota"
@@ -24,12 +24,14 @@ REMEDIES = {
 }
 
 
-async def check_quota(session: Session, quota: Quota, count: LiteralString) -> None:
+async def check_quota(
+    session: Session, quota: Quota, count: LiteralString, parameters: Parameters | None = None
+) -> None:
     """Call after the insert; `count` selects `used` with the new row in it. Raises QuotaExceeded: let it roll back."""
     held = await session.row(HOLD, {"quota": quota})
     if held is None or held["quota"] is None:
         return
-    row = await session.row(count)
+    row = await session.row(count, parameters)
     used = int(row["used"]) if row else 0
     if used > held["quota"]:
         remedy = f"{REMEDIES[quota]} An operator can raise the quota."

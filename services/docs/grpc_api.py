@@ -66,14 +66,17 @@ class SourceServicer(sources_pb2_grpc.SourceServiceServicer):
         name = (first.source.source.repository or source_id)[:LONGEST_REPOSITORY_NAME]
         async with rpc_session(self._database) as session:
             tenant_id = session.tenant_id
+            await repository.check_room(session, source_id)
         pieces = (request.piece async for request in request_iterator)
         async with uploads.received(pieces, self._stores.folder, most_bytes=self._settings.docs_upload_bytes) as upload:
-            async with self._stores.store_of(tenant_id, source_id) as store:
-                commit = await import_bundle(upload.path, store)
             async with rpc_session(self._database) as session:
-                source = await uploads.keep_upload(
-                    session, upload, source_id=source_id, repository_name=name, commit=commit
-                )
+                await repository.check_room(session, source_id, digest=upload.digest, size_bytes=upload.size_bytes)
+            async with self._stores.store_for_upload(tenant_id, source_id) as store:
+                commit = await import_bundle(upload.path, store)
+                async with rpc_session(self._database) as session:
+                    source = await uploads.keep_upload(
+                        session, upload, source_id=source_id, repository_name=name, commit=commit
+                    )
         return source_message(source)
 
     async def GetSource(self, request: sources.GetSourceRequest, context: Context) -> sources.Source:

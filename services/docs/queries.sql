@@ -17,6 +17,14 @@ SELECT count(*) AS used FROM sources
 -- name: count_storage
 SELECT size_bytes AS used FROM storage
 
+-- name: count_sources_with
+SELECT count(*) + 1 AS used FROM sources HAVING count(*) FILTER (WHERE source_id = %(source_id)s) = 0
+
+-- name: count_storage_with
+SELECT size_bytes + %(size_bytes)s AS used
+FROM (SELECT coalesce(max(size_bytes), 0) AS size_bytes FROM storage) AS stored
+WHERE NOT EXISTS (SELECT FROM artifacts WHERE digest = %(digest)s)
+
 -- name: get_source
 SELECT s.*, coalesce(n.file_count, 0) AS file_count, coalesce(n.chunk_count, 0) AS chunk_count
 FROM sources AS s

@@ -90,6 +90,16 @@ async def check_storage(session: Session) -> None:
     await check_quota(session, Quota.STORAGE_BYTES, QUERIES["count_storage"])
 
 
+async def check_room(session: Session, source_id: str, *, digest: str = "", size_bytes: int = 0) -> None:
+    """Whether an upload would fit, before anything of it is kept; what is there already takes no more room.
+
+    Raises QuotaExceeded. The quotas are held in the order in which an upload is kept.
+    """
+    stored: dict[str, object] = {"digest": digest, "size_bytes": size_bytes}
+    await check_quota(session, Quota.STORAGE_BYTES, QUERIES["count_storage_with"], stored)
+    await check_quota(session, Quota.SOURCES, QUERIES["count_sources_with"], {"source_id": source_id})
+
+
 async def insert_artifact_piece(session: Session, digest: str, ordinal: int, content: bytes) -> None:
     await session.execute(QUERIES["insert_artifact_piece"], {"digest": digest, "ordinal": ordinal, "content": content})
 

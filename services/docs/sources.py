@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -42,10 +43,24 @@ class SourceStores:
     @asynccontextmanager
     async def store_of(self, tenant_id: UUID, source_id: str) -> AsyncIterator[GitStore]:
         """The source's repository, for its one writer."""
-        store = GitStore(self.folder / str(tenant_id) / source_id, self._limits)
+        store = self._store(tenant_id, source_id)
         async with self._locks[store.folder]:
             await store.create()
             yield store
+
+    @asynccontextmanager
+    async def store_for_upload(self, tenant_id: UUID, source_id: str) -> AsyncIterator[GitStore]:
+        """As `store_of`; a repository that did not exist before is removed again when the upload fails."""
+        store = self._store(tenant_id, source_id)
+        async with self._locks[store.folder]:
+            is_new = not store.folder.exists()
+            try:
+                await store.create()
+                yield store
+            except BaseException:
+                if is_new:
+                    await asyncio.to_thread(shutil.rmtree, store.folder, ignore_errors=True)
+                raise
 
     async def check_remote(self, uri: str) -> None:
         """Raises InvalidInput for a transport or an address that is not allowed."""
@@ -72,6 +87,9 @@ class SourceStores:
                     store, database, proof, replace(source, revision=commit if source.remote_uri else "HEAD")
                 )
             await store.make_bundle(await store.resolve_commit(commit), target)
+
+    def _store(self, tenant_id: UUID, source_id: str) -> GitStore:
+        return GitStore(self.folder / str(tenant_id) / source_id, self._limits)
 
 
 async def _write_artifact(database: Database, proof: str, digest: str, path: Path) -> None:

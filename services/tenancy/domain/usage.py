@@ -8,7 +8,10 @@ from enum import StrEnum
 
 from morningai.errors import InvalidInput
 
-LARGEST_VALUE = 2**63 - 1
+# PostgreSQL holds to the same: what it computes with them fits bigint.
+LARGEST_CALLS = 10**9
+LARGEST_VALUE = 10**15
+LARGEST_PRICE = 10**12
 LONGEST_MODEL = 200
 LONGEST_PERIOD_DAYS = 366
 DATE_REMEDY = "Write it as YYYY-MM-DD."
@@ -76,9 +79,12 @@ def check_period(start: str, end: str, *, today: date) -> Period:
     return period
 
 
-def check_value(value: int | None) -> int | None:
+def check_value(name: str, value: int | None) -> int | None:
     if value is not None and value < 0:
         raise InvalidInput("changes.value", f"{value} is negative.", remedy="Use 0 or more; leave it out for none.")
+    largest = LARGEST_CALLS if "_calls_" in name else LARGEST_VALUE
+    if value is not None and value > largest:
+        raise InvalidInput("changes.value", f"{value} is too large.", remedy=f"Use {largest} at most.")
     return value
 
 
@@ -88,6 +94,8 @@ def check_price(price: Price) -> Price:
     for field, value in (("prompt_price", price.prompt_price), ("completion_price", price.completion_price)):
         if value < 0:
             raise InvalidInput(f"price.{field}", f"{value} is negative.", remedy="Use 0 or more.")
+        if value > LARGEST_PRICE:
+            raise InvalidInput(f"price.{field}", f"{value} is too large.", remedy=f"Use {LARGEST_PRICE} at most.")
     return price
 
 

@@ -79,7 +79,10 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
 
 
 def _changes(changes: Iterable[api.LimitChange]) -> list[tuple[str, int | None]]:
-    named = [(change.name, check_value(change.value if change.HasField("value") else None)) for change in changes]
+    named = [
+        (change.name, check_value(change.name, change.value if change.HasField("value") else None))
+        for change in changes
+    ]
     if len(named) > MOST_CHANGES:
         raise InvalidInput("changes", f"are {len(named)}.", remedy=f"Send {MOST_CHANGES} at most.")
     for name, _ in named:

@@ -117,6 +117,7 @@ class Platform:
     address: str
     answers: FakeAnswers
     identities: IdentityProvider
+    folder: Path
     operator_key: str = OPERATOR_KEY
 
 
@@ -187,7 +188,7 @@ def running_platform(
         }
         for service, process in processes.items():
             _wait_until_healthy(process, f"unix:{folder}/{service}.sock", folder / f"{service}.log")
-        yield Platform(database, f"unix:{folder}/gateway.sock", answers, identities)
+        yield Platform(database, f"unix:{folder}/gateway.sock", answers, identities, folder)
         for process in processes.values():
             process.terminate()
 

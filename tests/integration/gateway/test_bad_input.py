@@ -302,6 +302,8 @@ LISTED = "Use a name that is listed."
 BUDGETS = "Set tokens_per_day, tokens_per_month, money_per_day or money_per_month."
 TENANT = "Give 'tenants/' and the id that `tenant create` showed."
 MODEL = "Use 1 to 200 characters."
+LARGEST = "Use 1000000000000000 at most."
+NOBODY = f"tenants/{uuid4()}"
 USAGE_CASES = [
     Case("a date that is none", get_usage(start_date="2026-02-30"), INVALID, "start_date", DATE),
     Case("a date with a NUL", get_usage(end_date="2026-01-01\x00"), INVALID, "end_date", NUL),
@@ -334,6 +336,15 @@ USAGE_CASES = [
     ),
     Case("limits of no tenant", update_tenant_limits("acme"), NOT_FOUND, "tenant", TENANT, "operator"),
     Case("limits of nobody", update_tenant_limits(f"tenants/{uuid4()}"), NOT_FOUND, "tenant", TENANT, "operator"),
+    Case("a budget beyond numbers", update_limits(("tokens_per_day", 2**63 - 1)), INVALID, "changes.value", LARGEST),
+    Case("a burst beyond numbers", update_tenant_limits(NOBODY, "read_calls_burst", 2**63 - 1), INVALID,
+         "changes.value", "Use 1000000000 at most.", "operator"),
+    Case("a burst one too large", update_tenant_limits(NOBODY, "read_calls_burst", 10**9 + 1), INVALID,
+         "changes.value", "Use 1000000000 at most.", "operator"),
+    Case("storage beyond numbers", update_tenant_limits(NOBODY, "storage_bytes", 10**15 + 1), INVALID,
+         "changes.value", LARGEST, "operator"),
+    Case("a price beyond numbers", update_price(model="m", prompt_price=2**63 - 1), INVALID, "price.prompt_price",
+         "Use 1000000000000 at most.", "operator"),
     Case("a price of no model", update_price(model=""), INVALID, "price.model", MODEL, "operator"),
     Case("a price of a long model", update_price(model="x" * 201), INVALID, "price.model", MODEL, "operator"),
     Case("a price of a NUL", update_price(model="a\x00"), INVALID, "price.model", NUL, "operator"),
@@ -345,7 +356,7 @@ USAGE_CASES = [
         "Use 0 or more.",
         "operator",
     ),
-]
+]  # fmt: skip
 GIT = "Send `git bundle create - HEAD` in pieces."
 URI = "Use https://host/path or ssh://user@host/path."
 SOURCE_ID = "Use 3 to 40 lower-case letters, digits and '-'."

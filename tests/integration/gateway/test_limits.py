@@ -124,6 +124,59 @@ async def test_an_upload_above_the_quota_is_refused(client, acme, platform, bund
     assert (error.code(), limit_of(error)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, quota)
 
 
+@pytest.mark.parametrize("quota", ["sources", "storage_bytes"])
+async def test_a_refused_upload_leaves_nothing_on_disk(client, acme, platform, tmp_path, quota):
+    fill_quota(platform, acme, quota)
+    another = await make_bundle(tmp_path)
+    for number in range(3):
+        await refusal(upload(client, another, source_id=f"fresh-{number}"))
+    assert stores_of(platform, acme) == ["small"]
+
+
+async def test_a_refused_upload_adds_nothing_to_a_source_that_was_there(client, acme, platform, tmp_path):
+    fill_quota(platform, acme, "storage_bytes")
+    before = files_of(platform, acme)
+    error = await refusal(upload(client, await make_bundle(tmp_path)))
+    assert (limit_of(error), files_of(platform, acme)) == ("storage_bytes", before)
+
+
+async def test_an_upload_for_which_there_is_no_source_left_is_refused_before_it_is_received(client, acme, platform):
+    fill_quota(platform, acme, "sources")
+    error = await refusal(upload(client, b"", source_id="another"))
+    assert limit_of(error) == "sources"
+
+
+async def test_an_upload_to_a_remote_source_leaves_nothing_on_disk(client, acme, platform, bundle):
+    insert = "INSERT INTO docs.sources (tenant_id, source_id, kind, repository, remote_uri, revision, commit)"
+    uri = "https://example.org/r"
+    platform.database.execute(
+        f"{insert} VALUES ('{acme.tenant_id}', 'distant', 'remote', '{uri}', '{uri}', 'HEAD', '')"
+    )
+    error = await refusal(upload(client, bundle, source_id="distant"))
+    assert (error.code(), stores_of(platform, acme)) == (grpc.StatusCode.ALREADY_EXISTS, ["small"])
+
+
+@pytest.mark.parametrize("quota", ["sources", "storage_bytes"])
+async def test_at_the_quota_the_same_upload_is_still_taken(client, acme, platform, bundle, quota):
+    fill_quota(platform, acme, quota)
+    assert (await upload(client, bundle)).name == "sources/small"
+
+
+def fill_quota(platform, tenant, quota):
+    """One source with what it stores is all that the tenant may have."""
+    stored = platform.database.rows("SELECT size_bytes FROM docs.storage WHERE tenant_id = %s", tenant.tenant_id)
+    most = {"sources": 1, "storage_bytes": stored[0][0]}[quota]
+    platform.database.execute(QUOTA.format(tenant.tenant_id, quota, most))
+
+
+def stores_of(platform, tenant):
+    return sorted(store.name for store in (platform.folder / "docs" / "git" / str(tenant.tenant_id)).iterdir())
+
+
+def files_of(platform, tenant):
+    return sorted((platform.folder / "docs" / "git" / str(tenant.tenant_id)).rglob("*"))
+
+
 class CountingDatabase(Database):
     """Counts what is asked, and how much of it at a time."""
 

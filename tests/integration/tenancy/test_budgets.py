@@ -165,6 +165,45 @@ def test_the_sweep_is_bounded_and_charges_each_tenant_its_own(database, tenant):
     assert (spent(tenant), spent(other)) == ((0, 100, 0, 0), (0, 200, 0, 0))
 
 
+def test_a_price_that_could_not_be_computed_with_is_not_kept(database):
+    with pytest.raises(psycopg.errors.CheckViolation, match="model_prices_largest"):
+        database.execute("INSERT INTO tenancy.model_prices VALUES ('m', 1000000000001, 0)")
+
+
+async def test_the_sweep_of_two_days_waits_for_a_settlement_and_not_against_it(database, tenant, eventually):
+    # Both want the rows of the second day and of the month, which a third connection holds until both wait.
+    call_id = calls_of_two_days(tenant)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with ThreadPoolExecutor(2) as pool:
+        with psycopg.connect(database.admin_dsn) as connection:
+            connection.execute("SELECT FROM tenancy.spending WHERE period = 'month' FOR UPDATE")
+            sweeping = pool.submit(sweep, tenant)
+            await eventually(lambda: database.rows(waiting) == [(1,)])
+            settling = pool.submit(one, tenant, "SELECT tenancy.settle(%s, 55, 7)", call_id)
+            await eventually(lambda: database.rows(waiting) == [(2,)])
+        assert (sweeping.result(30), settling.result(30)) == (2, True)
+    query = "SELECT period, reserved_tokens, spent_tokens FROM tenancy.spending ORDER BY period, starts_on"
+    assert database.rows(query) == [("day", 0, 0), ("day", 0, 62), ("month", 0, 62)]
+
+
+def calls_of_two_days(tenant):
+    """An expired call on each of two days of a month, and one that was sent on the second: its id."""
+    first, second, sent = uuid4(), uuid4(), uuid4()
+    for call_id, lifetime in ((first, "-1 second"), (second, "-1 second"), (sent, "1 minute")):
+        reserve(tenant, call_id, lifetime=lifetime)
+    one(tenant, "SELECT tenancy.mark_sent(%s)", sent)
+    database = tenant.database
+    database.execute("UPDATE tenancy.spending SET starts_on = '2026-03-01'")
+    database.execute("UPDATE tenancy.spending SET reserved_tokens = 100 WHERE period = 'day'")
+    database.execute(
+        "INSERT INTO tenancy.spending (tenant_id, period, starts_on, reserved_tokens) "
+        f"VALUES ('{tenant.tenant_id}', 'day', '2026-03-02', 200)"
+    )
+    database.execute("UPDATE tenancy.reservations SET day = '2026-03-02'")
+    database.execute(f"UPDATE tenancy.reservations SET day = '2026-03-01' WHERE call_id = '{first}'")
+    return sent
+
+
 def test_another_tenant_s_call_cannot_be_settled_or_released(database, tenant, sent):
     other = database.create_tenant("other")
     assert one(other, "SELECT tenancy.settle(%s, 1, 1)", sent) is False

@@ -99,6 +99,20 @@ def test_a_limit_of_zero_admits_nothing(admin, per_minute, burst):
     assert admit_at(admin, tenant_id, 1) == MINUTE
 
 
+def test_the_largest_limits_admit(admin):
+    tenant_id, now = uuid4(), 1_700_000_000_000_000
+    limit(admin, tenant_id, "read", per_minute=1, burst=10**9)
+    assert admit_at(admin, tenant_id, now) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("read_calls_burst", 10**9 + 1), ("write_calls_per_minute", 2**63 - 1), ("sources", 10**15 + 1)]
+)
+def test_a_limit_that_could_not_be_computed_with_is_not_kept(admin, name, value):
+    with pytest.raises(psycopg.errors.CheckViolation, match="limits_largest"):
+        admin.execute(SET, (uuid4(), name, value))
+
+
 def test_the_default_holds_for_a_tenant_without_a_limit_of_its_own(admin):
     admin.execute("UPDATE tenancy.default_limits SET value = 1 WHERE name LIKE 'read_%'")
     tenant_id = uuid4()
