@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from typing import Any, TypeAlias, cast
 
@@ -17,6 +17,7 @@ from psycopg_pool import PoolTimeout
 from morningai.errors import MorningAIError, Permanent, Unauthenticated, Unavailable, plain
 from morningai.logging import bind_contextvars, clear_contextvars
 from morningai.rpc.call import CURRENT_CALL, PROOF_KEY, Call, Context, MethodRule, rules_of
+from morningai.rpc.registry import HEALTH, RuledServer, is_open
 from morningai.rpc.request import Requests, read_on
 from morningai.rpc.status import abort
 
@@ -77,19 +78,26 @@ def _written(behaviour: Streaming) -> Callable[[object, Context], Awaitable[None
 class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
     """Finds each call's rule and proof, reads its request, and maps what it raises to a status."""
 
-    def __init__(self, rules: dict[str, MethodRule], prove: Prove) -> None:
+    def __init__(
+        self, rules: dict[str, MethodRule], prove: Prove, *, open_services: Collection[str] = (HEALTH,), public: bool
+    ) -> None:
         self._rules = rules
         self._prove = prove
+        self._open_services = open_services
+        self._public = public
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
         details: grpc.HandlerCallDetails,
     ) -> Handler:
+        """A method without a rule, and at the public door an internal one, is as unknown as one that does not exist."""
         handler = await continuation(details)
         rule = self._rules.get(details.method)
-        if handler is None or rule is None:
+        if handler is None or is_open(details.method, self._open_services):
             return handler
+        if rule is None or (self._public and rule.internal):
+            return cast(Handler, None)
         return _wrapped(handler, rule, self._prove)
 
 
@@ -170,21 +178,25 @@ async def _fail(context: Context, rule: MethodRule, error: Exception) -> None:
 
 
 class RpcServer:
-    """One listening server; `health` turns SERVING with `start`."""
+    """One listening server; `health` turns SERVING with `start`. A `public` one serves no internal method."""
 
-    def __init__(self, address: str, services: Sequence[str], *, prove: Prove = internal_proof) -> None:
+    def __init__(
+        self, address: str, services: Sequence[str], *, prove: Prove = internal_proof, public: bool = False
+    ) -> None:
+        """Raises UndeclaredScope when a method of the services declares no scope."""
         rules = {name: rule for service in services for name, rule in rules_of(service).items()}
-        self.server = grpc.aio.server(
+        server = grpc.aio.server(
             interceptors=[
                 ClosingInterceptor(),
                 aio_server_interceptor(filter_=negate(health_check())),  # type: ignore[no-untyped-call]
-                CallInterceptor(rules, prove),
+                CallInterceptor(rules, prove, public=public),
             ],
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.so_reuseport", 0),
             ],
         )
+        self.server = RuledServer(server, rules)
         self.health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs are older
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
         self._address = address

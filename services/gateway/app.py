@@ -45,7 +45,9 @@ def make_service(settings: Settings) -> Service:
     routes = {service: channels[name] for service, name in ROUTES.items()}
     feed = Feed()
     authenticator = Authenticator(database, cache_seconds=settings.key_cache_seconds)
-    rpc = RpcServer(settings.grpc_address, ["morningai.api.tasks.v1.TaskService", *routes], prove=authenticator.prove)
+    rpc = RpcServer(
+        settings.grpc_address, ["morningai.api.tasks.v1.TaskService", *routes], prove=authenticator.prove, public=True
+    )
     servicer = TaskServicer(
         database,
         feed,

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from morningai.api.tasks.v1 import tasks_pb2 as api
+from morningai.api.tasks.v1 import tasks_pb2_grpc
+from morningai.rpc.call import UndeclaredScope
+from morningai.rpc.server import RpcServer
+
+TASKS = "morningai.api.tasks.v1.TaskService"
+SEARCH = "morningai.api.search.v1.SearchService"
+Register = Callable[[grpc.aio.Server], None]
+
+
+class Tasks(tasks_pb2_grpc.TaskServiceServicer):
+    async def GetTask(self, request: api.GetTaskRequest, context: object) -> api.Task:
+        return api.Task(name=request.name)
+
+
+def add_tasks(server: grpc.aio.Server) -> None:
+    tasks_pb2_grpc.add_TaskServiceServicer_to_server(Tasks(), server)
+
+
+async def answer(_: object, __: object) -> bytes:
+    return b""
+
+
+def add_unruled(server: grpc.aio.Server) -> None:
+    """As a forwarder or an older generated module would: without telling the server which methods there are."""
+    handler = grpc.unary_unary_rpc_method_handler(answer)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("unruled.Service", {"Do": handler}),))
+
+
+@asynccontextmanager
+async def channel_to(
+    folder: Path, *register: Register, services: tuple[str, ...] = (TASKS,), public: bool = False
+) -> AsyncIterator[grpc.aio.Channel]:
+    address = f"unix:{folder}/s.sock"
+    server = RpcServer(address, services, public=public)
+    for add in register:
+        add(server.server)
+    await server.start()
+    async with grpc.aio.insecure_channel(address) as channel:
+        yield channel
+    await server.stop(0)
+
+
+async def code_of(channel: grpc.aio.Channel, method: str) -> grpc.StatusCode:
+    try:
+        await channel.unary_unary(method)(b"", timeout=5)  # type: ignore[call-arg]  # bytes pass as they are
+    except grpc.aio.AioRpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
+
+
+async def test_a_server_is_not_made_with_methods_that_it_has_no_rules_for() -> None:
+    server = RpcServer("unix:/nowhere", [SEARCH])
+    with pytest.raises(UndeclaredScope, match=r"TaskService/CreateTask has no rule here"):
+        add_tasks(server.server)
+
+
+async def test_a_method_without_a_rule_is_not_served(tmp_path: Path) -> None:
+    async with channel_to(tmp_path, add_tasks, add_unruled) as channel:
+        assert await code_of(channel, f"/{TASKS}/GetTask") is grpc.StatusCode.OK
+        assert await code_of(channel, "/unruled.Service/Do") is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_health_alone_needs_no_rule(tmp_path: Path) -> None:
+    async with channel_to(tmp_path, services=()) as channel:
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+@pytest.mark.parametrize("public", [True, False])
+async def test_an_internal_method_is_unknown_at_the_public_door(tmp_path: Path, public: bool) -> None:
+    def add(server: grpc.aio.Server) -> None:
+        handler = grpc.unary_unary_rpc_method_handler(answer)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SEARCH, {"Search": handler}),))
+
+    async with channel_to(tmp_path, add, services=(SEARCH,), public=public) as channel:
+        code = await code_of(channel, f"/{SEARCH}/Search")
+    assert code is (grpc.StatusCode.UNIMPLEMENTED if public else grpc.StatusCode.OK)
