@@ -3,7 +3,9 @@
 MorningAIError
 ├── Retryable                 tried again later, within bounds
 │   ├── Unavailable           another part (bus, database, service, model) did not answer
-│   └── Conflict              a concurrent change won; the same call may succeed now
+│   ├── Conflict              a concurrent change won; the same call may succeed now
+│   ├── DeadlineExceeded      the call's time was up before its work was done
+│   └── ResourceExhausted     a limit is reached; says which, and how to stay below it
 ├── Permanent                 the step or call fails with a reason a person can act on
 │   ├── InvalidInput          a field is wrong; names the field and the remedy
 │   ├── NotFound              no such resource for this tenant
@@ -55,6 +57,14 @@ class Unavailable(Retryable):
 
 class Conflict(Retryable):
     reason = "CONFLICT"
+
+
+class DeadlineExceeded(Retryable):
+    reason = "DEADLINE_EXCEEDED"
+
+
+class ResourceExhausted(Retryable):
+    reason = "RESOURCE_EXHAUSTED"
 
 
 class Permanent(MorningAIError):

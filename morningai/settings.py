@@ -43,6 +43,8 @@ class ServiceSettings(BaseSettings):
     max_deliveries: int = Field(default=8, ge=1, description="deliveries before a message becomes a dead letter")
     max_attempts: int = Field(default=5, ge=1, description="attempts at one piece of work")
     retry_delay_seconds: float = Field(default=1.0, gt=0, description="first delay; doubles, with jitter, to a minute")
+    default_deadline_seconds: float = Field(default=60.0, gt=0, description="for calls that bring no deadline")
+    longest_deadline_seconds: float = Field(default=3600.0, gt=0, description="for calls with a longer one; streams")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from math import ceil
 from typing import LiteralString, TypeAlias, cast
 from uuid import UUID
 
@@ -15,12 +16,15 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from morningai.errors import TaskEnded, Unauthenticated
+from morningai.deadline import seconds_left
+from morningai.errors import DeadlineExceeded, TaskEnded, Unauthenticated
 
 Connection: TypeAlias = psycopg.AsyncConnection[DictRow]
 Parameters: TypeAlias = dict[str, object]
 
 OPEN_SESSION: LiteralString = "SELECT kernel.open_session(%s)"
+# One statement, so that the deadline costs no round trip; it holds for the statements after it.
+OPEN_SESSION_UNTIL: LiteralString = "SELECT kernel.open_session(%s), set_config('statement_timeout', %s, true)"
 GRANT_KIND = "g"
 
 
@@ -84,9 +88,10 @@ class Database:
     async def tenant_session(self, proof: str) -> AsyncIterator[Session]:
         """Open a transaction as the proof's tenant.
 
-        Raises Unauthenticated when PostgreSQL refuses the proof, TaskEnded for a seal that ended with its task.
+        Raises Unauthenticated when PostgreSQL refuses the proof, TaskEnded for a seal that ended with its task,
+        DeadlineExceeded once the call's time is up. No statement outlasts the call.
         """
-        async with self._pool.connection() as connection:
+        async with self._pool.connection(timeout=_seconds_left()) as connection:
             session = await _open(connection, proof)
             yield session
         for call in session.after_commit:
@@ -101,9 +106,21 @@ class Database:
                 await connection.execute("SELECT pg_notify('outbox_' || current_schema(), '')")
 
 
+def _seconds_left() -> float | None:
+    """None without a deadline. Raises DeadlineExceeded."""
+    left = seconds_left()
+    if left is not None and left <= 0:
+        raise DeadlineExceeded("The call's time was up before its work was done.", remedy="Allow it more time.")
+    return left
+
+
 async def _open(connection: Connection, proof: str) -> Session:
+    left = _seconds_left()
     try:
-        await connection.execute(OPEN_SESSION, (proof,))
+        if left is None:
+            await connection.execute(OPEN_SESSION, (proof,))
+        else:
+            await connection.execute(OPEN_SESSION_UNTIL, (proof, str(ceil(left * 1000))))
     except (psycopg.errors.InsufficientPrivilege, psycopg.DataError, UnicodeEncodeError) as error:
         raise Unauthenticated("The proof is missing, forged or expired.") from error
     except psycopg.errors.ObjectNotInPrerequisiteState as error:

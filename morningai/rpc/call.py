@@ -26,12 +26,14 @@ PROOF_KEY = "morningai-proof"
 
 @dataclass(frozen=True)
 class MethodRule:
-    """A method's options; `full_name` is e.g. /morningai.api.tasks.v1.TaskService/GetTask."""
+    """A method's options; `full_name` is e.g. /morningai.api.tasks.v1.TaskService/GetTask;
+    `streaming` of those that answer with a stream."""
 
     full_name: str
     request: type[Message]
     required_scope: str
     internal: bool
+    streaming: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ def _rule(service: str, method: MethodDescriptor) -> MethodRule:
     if not scope:
         raise UndeclaredScope(f"{service}/{method.name} declares no required_scope")
     request = GetMessageClass(method.input_type)
-    return MethodRule(f"/{service}/{method.name}", request, scope, bool(declared[options.internal]))
+    internal = bool(declared[options.internal])
+    return MethodRule(f"/{service}/{method.name}", request, scope, internal, streaming=method.server_streaming)
 
 
 @asynccontextmanager

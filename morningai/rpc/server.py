@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -14,9 +16,11 @@ from opentelemetry.instrumentation.grpc.filters import health_check, negate
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
-from morningai.errors import MorningAIError, Permanent, Unauthenticated, Unavailable, plain
+from morningai.deadline import begin_deadline, is_past
+from morningai.errors import DeadlineExceeded, MorningAIError, Permanent, Unauthenticated, Unavailable, plain
 from morningai.logging import bind_contextvars, clear_contextvars
 from morningai.rpc.call import CURRENT_CALL, PROOF_KEY, Call, Context, MethodRule, rules_of
+from morningai.rpc.listening import Deadlines, Listening
 from morningai.rpc.registry import HEALTH, RuledServer, is_open
 from morningai.rpc.request import Requests, read_on
 from morningai.rpc.status import abort
@@ -79,9 +83,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
     """Finds each call's rule and proof, reads its request, and maps what it raises to a status."""
 
     def __init__(
-        self, rules: dict[str, MethodRule], prove: Prove, *, open_services: Collection[str] = (HEALTH,), public: bool
+        self,
+        rules: dict[str, MethodRule],
+        prove: Prove,
+        *,
+        deadlines: Deadlines,
+        open_services: Collection[str] = (HEALTH,),
+        public: bool,
     ) -> None:
         self._rules = rules
+        self._deadlines = deadlines
         self._prove = prove
         self._open_services = open_services
         self._public = public
@@ -98,19 +109,26 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
             return handler
         if rule is None or (self._public and rule.internal):
             return cast(Handler, None)
-        return _wrapped(handler, rule, self._prove)
+        return _wrapped(handler, Terms(rule, self._prove, self._deadlines))
 
 
-def _wrapped(handler: Handler, rule: MethodRule, prove: Prove) -> Handler:
+@dataclass(frozen=True)
+class Terms:
+    """On which a method is served."""
+
+    rule: MethodRule
+    prove: Prove
+    deadlines: Deadlines
+
+
+def _wrapped(handler: Handler, terms: Terms) -> Handler:
     """Takes bytes, so that a request is read here, behind the proof; a handler without a deserializer wants them."""
     behaviour = handler.stream_stream or handler.unary_stream or handler.stream_unary or handler.unary_unary
     takes = _as_sent if handler.request_deserializer is None else _all if handler.request_streaming else _only
     codec = {"response_serializer": handler.response_serializer}
     if handler.response_streaming:
-        return grpc.stream_stream_rpc_method_handler(
-            _streaming(cast(Streaming, behaviour), takes, rule, prove), **codec
-        )
-    return grpc.stream_unary_rpc_method_handler(_unary(cast(Unary, behaviour), takes, rule, prove), **codec)
+        return grpc.stream_stream_rpc_method_handler(_streaming(cast(Streaming, behaviour), takes, terms), **codec)
+    return grpc.stream_unary_rpc_method_handler(_unary(cast(Unary, behaviour), takes, terms), **codec)
 
 
 async def _as_sent(received: AsyncIterator[bytes], _: MethodRule) -> object:
@@ -125,29 +143,41 @@ async def _only(received: AsyncIterator[bytes], rule: MethodRule) -> object:
     return await Requests(received, rule.request).only()
 
 
-def _unary(behaviour: Unary, takes: Takes, rule: MethodRule, prove: Prove) -> ReadUnary:
+def _unary(behaviour: Unary, takes: Takes, terms: Terms) -> ReadUnary:
     async def call(received: AsyncIterator[bytes], context: Context) -> object:
         try:
-            await _begin(context, rule, prove)
-            request = await _or_read_on(takes(received, rule), received)
-            return await _or_read_on(behaviour(request, context), received)
+            async with _time_of_call(context, terms):
+                await _begin(context, terms)
+                request = await _or_read_on(takes(received, terms.rule), received)
+                return await _or_read_on(behaviour(request, context), received)
         except Exception as error:  # the gRPC boundary
-            await _fail(context, rule, error)
+            await _fail(context, terms.rule, error)
             raise
 
     return call
 
 
-def _streaming(behaviour: Streaming, takes: Takes, rule: MethodRule, prove: Prove) -> ReadStreaming:
+def _streaming(behaviour: Streaming, takes: Takes, terms: Terms) -> ReadStreaming:
     async def call(received: AsyncIterator[bytes], context: Context) -> AsyncIterator[object]:
         try:
-            await _begin(context, rule, prove)
-            async for response in behaviour(await _or_read_on(takes(received, rule), received), context):
-                yield response
+            async with _time_of_call(context, terms):
+                await _begin(context, terms)
+                request = await _or_read_on(takes(received, terms.rule), received)
+                async with aclosing(cast("AsyncGenerator[object, None]", behaviour(request, context))) as responses:
+                    async for response in responses:
+                        yield response
         except Exception as error:  # noqa: BLE001  # the gRPC boundary
-            await _fail(context, rule, error)
+            await _fail(context, terms.rule, error)
 
     return call
+
+
+def _time_of_call(context: Context, terms: Terms) -> asyncio.Timeout:
+    """gRPC cancels a call at the deadline that its caller set, which cancels its SQL and its upstream calls, too; at
+    one of ours this does."""
+    seconds, ended_by_grpc = terms.deadlines.seconds_for(context, streaming=terms.rule.streaming)
+    begin_deadline(seconds)
+    return asyncio.timeout(None if ended_by_grpc else seconds)
 
 
 async def _or_read_on(doing: Awaitable[object], received: AsyncIterator[bytes]) -> object:
@@ -158,16 +188,18 @@ async def _or_read_on(doing: Awaitable[object], received: AsyncIterator[bytes]) 
         raise
 
 
-async def _begin(context: Context, rule: MethodRule, prove: Prove) -> None:
+async def _begin(context: Context, terms: Terms) -> None:
     clear_contextvars()
-    bind_contextvars(method=rule.full_name)
-    CURRENT_CALL.set(Call(await prove(context), rule))
+    bind_contextvars(method=terms.rule.full_name)
+    CURRENT_CALL.set(Call(await terms.prove(context), terms.rule))
 
 
 async def _fail(context: Context, rule: MethodRule, error: Exception) -> None:
     if isinstance(error, grpc.aio.AbortError):
         raise error
-    if isinstance(error, (OperationalError, PoolTimeout)):
+    if isinstance(error, (OperationalError, PoolTimeout, TimeoutError)) and is_past():
+        error = DeadlineExceeded("The call's time was up before its work was done.", remedy="Allow it more time.")
+    elif isinstance(error, (OperationalError, PoolTimeout)):
         error = Unavailable("The database does not answer.")
     if not isinstance(error, MorningAIError):
         log.exception("rpc.call.crashed", method=rule.full_name)
@@ -181,15 +213,22 @@ class RpcServer:
     """One listening server; `health` turns SERVING with `start`. A `public` one serves no internal method."""
 
     def __init__(
-        self, address: str, services: Sequence[str], *, prove: Prove = internal_proof, public: bool = False
+        self,
+        address: str,
+        services: Sequence[str],
+        *,
+        prove: Prove = internal_proof,
+        listening: Listening | None = None,
+        public: bool = False,
     ) -> None:
         """Raises UndeclaredScope when a method of the services declares no scope."""
+        listening = listening or Listening()
         rules = {name: rule for service in services for name, rule in rules_of(service).items()}
         server = grpc.aio.server(
             interceptors=[
                 ClosingInterceptor(),
                 aio_server_interceptor(filter_=negate(health_check())),  # type: ignore[no-untyped-call]
-                CallInterceptor(rules, prove, public=public),
+                CallInterceptor(rules, prove, deadlines=listening.deadlines, public=public),
             ],
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),

@@ -15,11 +15,13 @@ from grpc_status import rpc_status
 from morningai.errors import (
     AlreadyExists,
     Conflict,
+    DeadlineExceeded,
     FailedPrecondition,
     InvalidInput,
     MorningAIError,
     NotFound,
     PermissionDenied,
+    ResourceExhausted,
     Retryable,
     StepFailure,
     Unauthenticated,
@@ -39,6 +41,8 @@ CODES: tuple[tuple[type[MorningAIError], grpc.StatusCode], ...] = (
     (Unauthenticated, grpc.StatusCode.UNAUTHENTICATED),
     (PermissionDenied, grpc.StatusCode.PERMISSION_DENIED),
     (Conflict, grpc.StatusCode.ABORTED),
+    (DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED),
+    (ResourceExhausted, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (Retryable, grpc.StatusCode.UNAVAILABLE),
 )
 DEFAULT_RETRY_SECONDS = 1.0

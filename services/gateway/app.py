@@ -12,6 +12,7 @@ from morningai.api.sources.v1 import sources_pb2
 from morningai.api.tasks.v1 import tasks_pb2_grpc
 from morningai.api.tenants.v1 import tenants_pb2
 from morningai.rpc.channel import make_channel
+from morningai.rpc.listening import listening_of
 from morningai.rpc.server import RpcServer
 from morningai.service import Service, make_database
 from services.gateway.authentication import Authenticator
@@ -46,7 +47,11 @@ def make_service(settings: Settings) -> Service:
     feed = Feed()
     authenticator = Authenticator(database, cache_seconds=settings.key_cache_seconds)
     rpc = RpcServer(
-        settings.grpc_address, ["morningai.api.tasks.v1.TaskService", *routes], prove=authenticator.prove, public=True
+        settings.grpc_address,
+        ["morningai.api.tasks.v1.TaskService", *routes],
+        prove=authenticator.prove,
+        listening=listening_of(settings),
+        public=True,
     )
     servicer = TaskServicer(
         database,
@@ -54,11 +59,9 @@ def make_service(settings: Settings) -> Service:
         prove=authenticator.prove,
         docs=channels["docs"],
         orchestrator=channels["orchestrator"],
-        default_deadline_seconds=settings.default_deadline_seconds,
     )
     tasks_pb2_grpc.add_TaskServiceServicer_to_server(servicer, rpc.server)
-    forwarder = Forwarder(routes, default_deadline_seconds=settings.default_deadline_seconds)
-    rpc.server.add_generic_rpc_handlers((forwarder,))
+    rpc.server.add_generic_rpc_handlers((Forwarder(routes),))
     return Service(
         NAME,
         settings,

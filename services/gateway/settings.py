@@ -14,4 +14,3 @@ class Settings(ServiceSettings):
     codegen_address: str
     tenancy_address: str
     key_cache_seconds: float = Field(default=5.0, ge=0, description="how long a revoked key may still be accepted")
-    default_deadline_seconds: float = Field(default=60.0, gt=0, description="for forwarded calls without a deadline")
