@@ -41,6 +41,11 @@ class Call:
     proof: str
     rule: MethodRule
 
+    @property
+    def tenant(self) -> str:
+        """As the proof says; to be believed of a proof that was just minted, and else once PostgreSQL verified it."""
+        return "".join(self.proof.split("|")[2:3])
+
 
 CURRENT_CALL: ContextVar[Call] = ContextVar("current_call")
 

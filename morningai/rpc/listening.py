@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from morningai.rpc.call import Context
+from morningai.rpc.limits import Limits
 from morningai.settings import ServiceSettings
 
 
@@ -27,6 +28,7 @@ class Deadlines:
 @dataclass(frozen=True)
 class Listening:
     deadlines: Deadlines = field(default_factory=Deadlines)
+    limits: Limits = field(default_factory=Limits)
 
 
 def listening_of(settings: ServiceSettings) -> Listening:

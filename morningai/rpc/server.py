@@ -20,6 +20,7 @@ from morningai.deadline import begin_deadline, is_past
 from morningai.errors import DeadlineExceeded, MorningAIError, Permanent, Unauthenticated, Unavailable, plain
 from morningai.logging import bind_contextvars, clear_contextvars
 from morningai.rpc.call import CURRENT_CALL, PROOF_KEY, Call, Context, MethodRule, rules_of
+from morningai.rpc.limits import TenantCalls
 from morningai.rpc.listening import Deadlines, Listening
 from morningai.rpc.registry import HEALTH, RuledServer, is_open
 from morningai.rpc.request import Requests, read_on
@@ -27,7 +28,6 @@ from morningai.rpc.status import abort
 
 log = structlog.get_logger()
 
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 # Turns the call's metadata into a proof; empty when there is none.
 Prove: TypeAlias = Callable[[Context], Awaitable[str]]
@@ -87,12 +87,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         rules: dict[str, MethodRule],
         prove: Prove,
         *,
-        deadlines: Deadlines,
+        listening: Listening,
         open_services: Collection[str] = (HEALTH,),
         public: bool,
     ) -> None:
         self._rules = rules
-        self._deadlines = deadlines
+        self._deadlines = listening.deadlines
+        self._tenant_calls = TenantCalls(listening.limits)
         self._prove = prove
         self._open_services = open_services
         self._public = public
@@ -109,7 +110,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
             return handler
         if rule is None or (self._public and rule.internal):
             return cast(Handler, None)
-        return _wrapped(handler, Terms(rule, self._prove, self._deadlines))
+        return _wrapped(handler, Terms(rule, self._prove, self._deadlines, self._tenant_calls))
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ class Terms:
     rule: MethodRule
     prove: Prove
     deadlines: Deadlines
+    tenant_calls: TenantCalls
 
 
 def _wrapped(handler: Handler, terms: Terms) -> Handler:
@@ -147,9 +149,9 @@ def _unary(behaviour: Unary, takes: Takes, terms: Terms) -> ReadUnary:
     async def call(received: AsyncIterator[bytes], context: Context) -> object:
         try:
             async with _time_of_call(context, terms):
-                await _begin(context, terms)
-                request = await _or_read_on(takes(received, terms.rule), received)
-                return await _or_read_on(behaviour(request, context), received)
+                with terms.tenant_calls.hold(await _begin(context, terms)):
+                    request = await _or_read_on(takes(received, terms.rule), received)
+                    return await _or_read_on(behaviour(request, context), received)
         except Exception as error:  # the gRPC boundary
             await _fail(context, terms.rule, error)
             raise
@@ -161,11 +163,11 @@ def _streaming(behaviour: Streaming, takes: Takes, terms: Terms) -> ReadStreamin
     async def call(received: AsyncIterator[bytes], context: Context) -> AsyncIterator[object]:
         try:
             async with _time_of_call(context, terms):
-                await _begin(context, terms)
-                request = await _or_read_on(takes(received, terms.rule), received)
-                async with aclosing(cast("AsyncGenerator[object, None]", behaviour(request, context))) as responses:
-                    async for response in responses:
-                        yield response
+                with terms.tenant_calls.hold(await _begin(context, terms)):
+                    request = await _or_read_on(takes(received, terms.rule), received)
+                    async with aclosing(cast("AsyncGenerator[object, None]", behaviour(request, context))) as responses:
+                        async for response in responses:
+                            yield response
         except Exception as error:  # noqa: BLE001  # the gRPC boundary
             await _fail(context, terms.rule, error)
 
@@ -188,10 +190,12 @@ async def _or_read_on(doing: Awaitable[object], received: AsyncIterator[bytes]) 
         raise
 
 
-async def _begin(context: Context, terms: Terms) -> None:
+async def _begin(context: Context, terms: Terms) -> Call:
     clear_contextvars()
     bind_contextvars(method=terms.rule.full_name)
-    CURRENT_CALL.set(Call(await terms.prove(context), terms.rule))
+    call = Call(await terms.prove(context), terms.rule)
+    CURRENT_CALL.set(call)
+    return call
 
 
 async def _fail(context: Context, rule: MethodRule, error: Exception) -> None:
@@ -228,12 +232,10 @@ class RpcServer:
             interceptors=[
                 ClosingInterceptor(),
                 aio_server_interceptor(filter_=negate(health_check())),  # type: ignore[no-untyped-call]
-                CallInterceptor(rules, prove, deadlines=listening.deadlines, public=public),
+                CallInterceptor(rules, prove, listening=listening, public=public),
             ],
-            options=[
-                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.so_reuseport", 0),
-            ],
+            options=[*listening.limits.options(), ("grpc.so_reuseport", 0)],
+            maximum_concurrent_rpcs=listening.limits.concurrent_calls,
         )
         self.server = RuledServer(server, rules)
         self.health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs are older

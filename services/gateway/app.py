@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from morningai.api.answers.v1 import answers_pb2
@@ -12,7 +13,8 @@ from morningai.api.sources.v1 import sources_pb2
 from morningai.api.tasks.v1 import tasks_pb2_grpc
 from morningai.api.tenants.v1 import tenants_pb2
 from morningai.rpc.channel import make_channel
-from morningai.rpc.listening import listening_of
+from morningai.rpc.limits import Limits
+from morningai.rpc.listening import Listening, listening_of
 from morningai.rpc.server import RpcServer
 from morningai.service import Service, make_database
 from services.gateway.authentication import Authenticator
@@ -37,6 +39,26 @@ ROUTES = {
 DESCRIPTORS = (answers_pb2, changes_pb2, documents_pb2, faqs_pb2, sources_pb2, tenants_pb2)
 
 
+def _listening(settings: Settings) -> Listening:
+    return replace(
+        listening_of(settings),
+        limits=Limits(
+            request_bytes=settings.largest_request_bytes,
+            response_bytes=settings.largest_response_bytes,
+            metadata_bytes=settings.largest_metadata_bytes,
+            streams_per_connection=settings.streams_per_connection,
+            concurrent_calls=settings.concurrent_calls,
+            calls_per_tenant=settings.calls_per_tenant,
+            watches_per_tenant=settings.watches_per_tenant,
+            shortest_ping_seconds=settings.shortest_ping_seconds,
+            connection_age_seconds=settings.connection_age_seconds,
+            grace_seconds=settings.grace_seconds,
+            connection_idle_seconds=settings.connection_idle_seconds,
+            keepalive_seconds=settings.keepalive_seconds,
+        ),
+    )
+
+
 def make_service(settings: Settings) -> Service:
     database, relay_holder = make_database(settings)
     channels = {
@@ -50,7 +72,7 @@ def make_service(settings: Settings) -> Service:
         settings.grpc_address,
         ["morningai.api.tasks.v1.TaskService", *routes],
         prove=authenticator.prove,
-        listening=listening_of(settings),
+        listening=_listening(settings),
         public=True,
     )
     servicer = TaskServicer(
