@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -46,6 +46,11 @@ class Call:
         """As the proof says; to be believed of a proof that was just minted, and else once PostgreSQL verified it."""
         return "".join(self.proof.split("|")[2:3])
 
+    @property
+    def claimed_scopes(self) -> list[str]:
+        """As the proof says: enough to refuse a call before anything is read of it, not to serve one."""
+        return "".join(self.proof.split("|")[4:5]).split(",")
+
 
 CURRENT_CALL: ContextVar[Call] = ContextVar("current_call")
 
@@ -74,12 +79,23 @@ def _rule(service: str, method: MethodDescriptor) -> MethodRule:
 async def rpc_session(database: Database) -> AsyncIterator[Session]:
     """The tenant's session of the current call, if its proof holds the method's scope."""
     call = CURRENT_CALL.get()
+    async with database.tenant_session(call.proof) as session:
+        require_scope(call.rule, session.scopes)
+        yield session
+
+
+def begin_call(call: Call) -> Call:
+    """Raises Unauthenticated without a proof, PermissionDenied for one that does not even claim the scope."""
     if not call.proof:
         raise Unauthenticated("No proof came with the call.")
-    async with database.tenant_session(call.proof) as session:
-        if call.rule.required_scope not in session.scopes:
-            raise PermissionDenied(
-                f"The key does not have the scope '{call.rule.required_scope}'.",
-                remedy="Use a key that has it.",
-            )
-        yield session
+    require_scope(call.rule, call.claimed_scopes)
+    CURRENT_CALL.set(call)
+    return call
+
+
+def require_scope(rule: MethodRule, scopes: Collection[str]) -> None:
+    """Raises PermissionDenied."""
+    if rule.required_scope not in scopes:
+        raise PermissionDenied(
+            f"The key does not have the scope '{rule.required_scope}'.", remedy="Use a key that has it."
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
@@ -19,15 +19,16 @@ from psycopg_pool import PoolTimeout
 from morningai.deadline import begin_deadline, is_past
 from morningai.errors import DeadlineExceeded, MorningAIError, Permanent, Unauthenticated, Unavailable, plain
 from morningai.logging import bind_contextvars, clear_contextvars
-from morningai.rpc.call import CURRENT_CALL, PROOF_KEY, Call, Context, MethodRule, rules_of
+from morningai.rpc.call import PROOF_KEY, Call, Context, MethodRule, begin_call, rules_of
 from morningai.rpc.limits import TenantCalls
 from morningai.rpc.listening import Deadlines, Listening
 from morningai.rpc.registry import HEALTH, RuledServer, is_open
-from morningai.rpc.request import Requests, read_on
+from morningai.rpc.request import MOST_READ_ON_OF_STRANGERS_BYTES, Requests, read_on
 from morningai.rpc.status import abort
 
 log = structlog.get_logger()
 
+READ_ON_OF_STRANGERS_SECONDS = 2.0
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 # Turns the call's metadata into a proof; empty when there is none.
 Prove: TypeAlias = Callable[[Context], Awaitable[str]]
@@ -149,7 +150,7 @@ def _unary(behaviour: Unary, takes: Takes, terms: Terms) -> ReadUnary:
     async def call(received: AsyncIterator[bytes], context: Context) -> object:
         try:
             async with _time_of_call(context, terms):
-                with terms.tenant_calls.hold(await _begin(context, terms)):
+                with terms.tenant_calls.hold(await _begin(context, terms, received)):
                     request = await _or_read_on(takes(received, terms.rule), received)
                     return await _or_read_on(behaviour(request, context), received)
         except Exception as error:  # the gRPC boundary
@@ -163,7 +164,7 @@ def _streaming(behaviour: Streaming, takes: Takes, terms: Terms) -> ReadStreamin
     async def call(received: AsyncIterator[bytes], context: Context) -> AsyncIterator[object]:
         try:
             async with _time_of_call(context, terms):
-                with terms.tenant_calls.hold(await _begin(context, terms)):
+                with terms.tenant_calls.hold(await _begin(context, terms, received)):
                     request = await _or_read_on(takes(received, terms.rule), received)
                     async with aclosing(cast("AsyncGenerator[object, None]", behaviour(request, context))) as responses:
                         async for response in responses:
@@ -190,12 +191,16 @@ async def _or_read_on(doing: Awaitable[object], received: AsyncIterator[bytes]) 
         raise
 
 
-async def _begin(context: Context, terms: Terms) -> Call:
+async def _begin(context: Context, terms: Terms, received: AsyncIterator[bytes]) -> Call:
     clear_contextvars()
     bind_contextvars(method=terms.rule.full_name)
-    call = Call(await terms.prove(context), terms.rule)
-    CURRENT_CALL.set(call)
-    return call
+    try:
+        return begin_call(Call(await terms.prove(context), terms.rule))
+    except Permanent:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(READ_ON_OF_STRANGERS_SECONDS):
+                await read_on(received, MOST_READ_ON_OF_STRANGERS_BYTES)
+        raise
 
 
 async def _fail(context: Context, rule: MethodRule, error: Exception) -> None:
