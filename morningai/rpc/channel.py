@@ -7,6 +7,8 @@ from opentelemetry.instrumentation.grpc import aio_client_interceptors
 
 from morningai.errors import MorningAIError, NotFound, Permanent, Unavailable
 from morningai.rpc.call import PROOF_KEY
+from morningai.rpc.tls import channel_credentials, check_plaintext, internal_files
+from morningai.settings import ServiceSettings
 
 # Between services an overview of a large repository may be larger than what the public door takes.
 LARGEST_REPLY_BYTES = 64 * 1024 * 1024
@@ -20,12 +22,15 @@ TRANSIENT = frozenset(
 )
 
 
-def make_channel(address: str) -> grpc.aio.Channel:
-    return grpc.aio.insecure_channel(
-        address,
-        interceptors=aio_client_interceptors(),  # type: ignore[no-untyped-call]
-        options=[("grpc.max_receive_message_length", LARGEST_REPLY_BYTES), ("grpc.max_reconnect_backoff_ms", 1000)],
-    )
+def make_channel(address: str, settings: ServiceSettings | None = None) -> grpc.aio.Channel:
+    """Mutual TLS where the settings have certificates, else plain. Raises SettingsInvalid."""
+    interceptors = aio_client_interceptors()  # type: ignore[no-untyped-call]
+    options = [("grpc.max_receive_message_length", LARGEST_REPLY_BYTES), ("grpc.max_reconnect_backoff_ms", 1000)]
+    files = internal_files(settings) if settings else None
+    if files and not address.startswith("unix:"):
+        return grpc.aio.secure_channel(address, channel_credentials(files), interceptors=interceptors, options=options)
+    check_plaintext(address, allowed=settings is not None and settings.allow_plaintext)
+    return grpc.aio.insecure_channel(address, interceptors=interceptors, options=options)
 
 
 def proof_metadata(proof: str) -> tuple[tuple[str, str], ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from morningai.rpc.call import Context
 from morningai.rpc.limits import Limits
+from morningai.rpc.tls import CertificateFiles, internal_files
 from morningai.settings import ServiceSettings
 
 
@@ -29,7 +30,15 @@ class Deadlines:
 class Listening:
     deadlines: Deadlines = field(default_factory=Deadlines)
     limits: Limits = field(default_factory=Limits)
+    certificates: CertificateFiles | None = None
+    allow_plaintext: bool = False
+    reflection: bool = False
 
 
 def listening_of(settings: ServiceSettings) -> Listening:
-    return Listening(Deadlines(settings.default_deadline_seconds, settings.longest_deadline_seconds))
+    """For the other services. Raises SettingsInvalid."""
+    return Listening(
+        Deadlines(settings.default_deadline_seconds, settings.longest_deadline_seconds),
+        certificates=internal_files(settings),
+        allow_plaintext=settings.allow_plaintext,
+    )

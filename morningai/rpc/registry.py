@@ -11,6 +11,7 @@ from morningai.rpc.call import MethodRule, UndeclaredScope
 
 # What has no scope by its nature: it shows nothing of any tenant.
 HEALTH = "grpc.health.v1.Health"
+REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 
 
 class RuledServer(grpc.aio.Server):

@@ -22,9 +22,10 @@ from morningai.logging import bind_contextvars, clear_contextvars
 from morningai.rpc.call import PROOF_KEY, Call, Context, MethodRule, begin_call, rules_of
 from morningai.rpc.limits import TenantCalls
 from morningai.rpc.listening import Deadlines, Listening
-from morningai.rpc.registry import HEALTH, RuledServer, is_open
+from morningai.rpc.registry import HEALTH, REFLECTION, RuledServer, is_open
 from morningai.rpc.request import MOST_READ_ON_OF_STRANGERS_BYTES, Requests, read_on
 from morningai.rpc.status import abort
+from morningai.rpc.tls import check_plaintext, server_credentials
 
 log = structlog.get_logger()
 
@@ -218,6 +219,13 @@ async def _fail(context: Context, rule: MethodRule, error: Exception) -> None:
     await abort(context, error)
 
 
+def _credentials(address: str, listening: Listening) -> grpc.ServerCredentials | None:
+    if listening.certificates and not address.startswith("unix:"):
+        return server_credentials(listening.certificates)
+    check_plaintext(address, allowed=listening.allow_plaintext)
+    return None
+
+
 class RpcServer:
     """One listening server; `health` turns SERVING with `start`. A `public` one serves no internal method."""
 
@@ -230,19 +238,26 @@ class RpcServer:
         listening: Listening | None = None,
         public: bool = False,
     ) -> None:
-        """Raises UndeclaredScope when a method of the services declares no scope."""
+        """Raises UndeclaredScope when a method of the services declares no scope, SettingsInvalid for wrong
+        certificates, and for none where other machines can reach the address."""
         listening = listening or Listening()
+        self._credentials = _credentials(address, listening)
         rules = {name: rule for service in services for name, rule in rules_of(service).items()}
+        open_services = (HEALTH, REFLECTION) if listening.reflection else (HEALTH,)
         server = grpc.aio.server(
             interceptors=[
                 ClosingInterceptor(),
                 aio_server_interceptor(filter_=negate(health_check())),  # type: ignore[no-untyped-call]
-                CallInterceptor(rules, prove, listening=listening, public=public),
+                CallInterceptor(rules, prove, listening=listening, open_services=open_services, public=public),
             ],
             options=[*listening.limits.options(), ("grpc.so_reuseport", 0)],
             maximum_concurrent_rpcs=listening.limits.concurrent_calls,
         )
-        self.server = RuledServer(server, rules)
+        self.server = RuledServer(server, rules, open_services)
+        if listening.reflection:
+            from morningai.rpc.reflection import add_reflection  # for the few that want it
+
+            add_reflection(self.server, rules)
         self.health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs are older
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
         self._address = address
@@ -250,12 +265,17 @@ class RpcServer:
     async def start(self) -> None:
         """Raises OSError when the address cannot be had."""
         try:
-            if self.server.add_insecure_port(self._address) == 0:
+            if self._add_port() == 0:
                 raise RuntimeError(f"cannot listen on {self._address}")
         except RuntimeError as error:
             raise OSError(f"Cannot listen on {self._address}: {error}") from error
         await self.server.start()
         await self.health.set("", health_pb2.HealthCheckResponse.SERVING)
+
+    def _add_port(self) -> int:
+        if self._credentials is None:
+            return self.server.add_insecure_port(self._address)
+        return self.server.add_secure_port(self._address, self._credentials)
 
     async def stop(self, grace_seconds: float) -> None:
         await self.health.enter_graceful_shutdown()

@@ -22,7 +22,7 @@ def make_service(settings: Settings) -> Service:
     database, relay_holder = make_database(settings)
     settings.work_dir.mkdir(parents=True, exist_ok=True)
     remove_scratch(settings.work_dir, *SCRATCH)
-    docs = make_channel(settings.docs_address)
+    docs = make_channel(settings.docs_address, settings)
     workshop = Workshop(database, docs, connect_model(ModelSettings()), settings)
     rpc = RpcServer(settings.grpc_address, ["morningai.api.changes.v1.ChangeService"], listening=listening_of(settings))
     changes_pb2_grpc.add_ChangeServiceServicer_to_server(ChangeServicer(database), rpc.server)

@@ -24,7 +24,7 @@ RPC_SERVICES = ("morningai.api.answers.v1.AnswerService", "morningai.api.faqs.v1
 
 def make_service(settings: Settings) -> Service:
     database, relay_holder = make_database(settings)
-    docs = make_channel(settings.docs_address)
+    docs = make_channel(settings.docs_address, settings)
     writer = Writer(
         library=Library(docs, timeout_seconds=settings.docs_timeout_seconds),
         model=connect_model(ModelSettings()),

@@ -16,6 +16,7 @@ from morningai.rpc.channel import make_channel
 from morningai.rpc.limits import Limits
 from morningai.rpc.listening import Listening, listening_of
 from morningai.rpc.server import RpcServer
+from morningai.rpc.tls import certificate_files
 from morningai.service import Service, make_database
 from services.gateway.authentication import Authenticator
 from services.gateway.feed import Feed
@@ -42,6 +43,10 @@ DESCRIPTORS = (answers_pb2, changes_pb2, documents_pb2, faqs_pb2, sources_pb2, t
 def _listening(settings: Settings) -> Listening:
     return replace(
         listening_of(settings),
+        certificates=certificate_files(
+            "TLS", settings.tls_certificate_file, settings.tls_key_file, settings.tls_ca_file
+        ),
+        reflection=settings.reflection,
         limits=Limits(
             request_bytes=settings.largest_request_bytes,
             response_bytes=settings.largest_response_bytes,
@@ -62,7 +67,7 @@ def _listening(settings: Settings) -> Listening:
 def make_service(settings: Settings) -> Service:
     database, relay_holder = make_database(settings)
     channels = {
-        name: make_channel(getattr(settings, f"{name}_address"))
+        name: make_channel(getattr(settings, f"{name}_address"), settings)
         for name in ("orchestrator", "docs", "faqgen", "codegen", "tenancy")
     }
     routes = {service: channels[name] for service, name in ROUTES.items()}

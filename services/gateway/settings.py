@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
 from morningai.settings import ServiceSettings
@@ -16,6 +18,12 @@ class Settings(ServiceSettings):
     faqgen_address: str
     codegen_address: str
     tenancy_address: str
+    tls_certificate_file: Path | None = Field(default=None, description="PEM chain of the public door")
+    tls_key_file: Path | None = None
+    tls_ca_file: Path | None = Field(
+        default=None, description="clients must show a certificate that this authority signed"
+    )
+    reflection: bool = Field(default=False, description="tells anybody, without a key, which RPCs there are")
     key_cache_seconds: float = Field(default=5.0, ge=0, description="how long a revoked key may still be accepted")
     largest_request_bytes: int = Field(default=4 * MIB, gt=0, description="one message of a caller")
     largest_response_bytes: int = Field(default=16 * MIB, gt=0, description="one message to a caller")
