@@ -60,9 +60,10 @@ proto: $(VENV)/.dev  ## Regenerate morningai/api and the baseline of compatible 
 dataflow: $(VENV)/.dev  ## Regenerate docs/dataflow.md from the message catalogue
 	$(BIN)/python -m morningai.bus.dataflow docs/dataflow.md
 
-bench: $(VENV)/.dev  ## Measure start, memory, idle load, answers and isolation (see benchmarks/README.md)
+bench: $(VENV)/.dev  ## Measure start, memory, idle load, answers, isolation and the door (see benchmarks/README.md)
 	$(BIN)/python -m benchmarks.laptop
 	$(BIN)/python -m benchmarks.isolation
+	$(BIN)/python -m benchmarks.edge
 
 compose-test: $(VENV)/.dev  ## Build and start compose.yaml, and run an answer task against it
 	COMPOSE="$(COMPOSE)" $(BIN)/pytest tests/e2e/compose.py --durations=5
