@@ -207,6 +207,8 @@ async def _begin(context: Context, terms: Terms, received: AsyncIterator[bytes])
 async def _fail(context: Context, rule: MethodRule, error: Exception) -> None:
     if isinstance(error, grpc.aio.AbortError):
         raise error
+    if isinstance(error, NotImplementedError):  # what the generated servicers raise
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "The method is not served here.")
     if isinstance(error, (OperationalError, PoolTimeout, TimeoutError)) and is_past():
         error = DeadlineExceeded("The call's time was up before its work was done.", remedy="Allow it more time.")
     elif isinstance(error, (OperationalError, PoolTimeout)):

@@ -140,7 +140,15 @@ class Outcome:
 
 async def outcome_of(client: Client, rpc: Rpc, value: str) -> Outcome:
     try:
-        answers = await client.send(rpc.path, rpc.request(value).SerializeToString(), seconds=SECONDS)
+        answers = await _send(client, rpc, rpc.request(value).SerializeToString())
     except grpc.aio.AioRpcError as error:
         return Outcome(error.code(), details=str(error.details()))
     return Outcome(grpc.StatusCode.OK, tuple(answers))
+
+
+async def _send(client: Client, rpc: Rpc, request: bytes) -> list[bytes]:
+    """One request, and no more to come, in one piece: a caller that streams may see its failed write and not the
+    refusal."""
+    if rpc.method.server_streaming:
+        return [answer async for answer in client.channel.unary_stream(rpc.path)(request, timeout=SECONDS)]
+    return [await client.channel.unary_unary(rpc.path)(request, timeout=SECONDS)]

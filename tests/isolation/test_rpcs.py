@@ -338,6 +338,39 @@ async def reached(world: World, address: str, path: str) -> dict[str, Outcome]:
         return not_refused(world, path, await outcomes(client, PUBLIC[path], world.names))
 
 
+GRANT = "SELECT kernel.mint_grant(%s, 'key:mk_test', string_to_array(%s, ','), %s::interval)"
+PROOFS: dict[str, Callable[[World, Rpc], str]] = {
+    "no proof": lambda world, rpc: "",
+    "a key": lambda world, rpc: world.bravo.api_key,
+    "garbage": lambda world, rpc: "|".join("garbage!"),
+    "a forged grant": lambda world, rpc: world.bravo.grant()[:-1] + "!",
+    "a grant that has ended": lambda world, rpc: grant_of(world, [rpc.scope], "-1 second"),
+    "a grant without the scope": lambda world, rpc: grant_of(world, [scope for scope in SCOPES if scope != rpc.scope]),
+}
+# What a service may say of a request that it looks at before it opens a session, to a proof that claims the scope.
+UNREAD = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}
+CLOSED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNIMPLEMENTED}
+
+
+def grant_of(world: World, scopes: list[str], lifetime: str = "1 minute") -> str:
+    return str(world.database.rows(GRANT, world.bravo.tenant_id, ",".join(scopes), lifetime)[0][0])
+
+
+@pytest.mark.parametrize("proof", PROOFS)
+async def test_every_service_behind_the_door_checks_proofs_itself(world, proof):
+    said: dict[str, dict[str, grpc.StatusCode]] = {}
+    for service in OTHERS:
+        for path, rpc in RPCS.items():
+            address = f"unix:{world.folder}/{service}.sock"
+            async with connected(address, (PROOF_KEY, PROOFS[proof](world, rpc))) as client:
+                outcome = await outcome_of(client, rpc, f"sources/{CANARY}")
+            said.setdefault(path, {})[service] = outcome.code
+    allowed = CLOSED | (UNREAD if proof in ("a forged grant", "a grant that has ended") else set())
+    assert {path: codes for path, codes in said.items() if set(codes.values()) - allowed} == {}
+    served = {path for path, codes in said.items() if set(codes.values()) - {grpc.StatusCode.UNIMPLEMENTED}}
+    assert served >= {path for path in RPCS if "TaskService" not in path}
+
+
 MUTANTS = {
     "an authenticator that mistakes tenants": (Authenticator, "prove", admitting_anybody, reached, GET_DOCUMENT),
     "an authenticator that accepts anything": (Authenticator, "prove", admitting_anybody, not_unauthenticated, "no"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import hpack
 from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame, SettingsFrame
@@ -44,6 +44,11 @@ class Connection:
         self.send(PingFrame(0, opaque_data=b"are you?"))
 
     async def read_all(self) -> None:
+        with suppress(ConnectionError):
+            await self._read_until_the_end()
+        self.closed = True
+
+    async def _read_until_the_end(self) -> None:
         while header := await self._reader.read(HEADER_BYTES):
             frame, length = Frame.parse_frame_header(memoryview(header + await self._rest(HEADER_BYTES - len(header))))
             frame.parse_body(memoryview(await self._rest(length)))
@@ -52,7 +57,6 @@ class Connection:
                 self.send(SettingsFrame(flags=["ACK"]))
             if isinstance(frame, PingFrame) and "ACK" not in frame.flags:
                 self.send(PingFrame(0, opaque_data=frame.opaque_data, flags=["ACK"]))
-        self.closed = True
 
     async def _rest(self, length: int) -> bytes:
         return await self._reader.readexactly(length)

@@ -24,6 +24,8 @@ from morningai.rpc.listening import Deadlines, Listening
 from morningai.rpc.server import Prove, RpcServer
 from morningai.rpc.status import reason_of, remedy_of
 from services.gateway.forwarder import Forwarder
+from tests.integration.gateway.door import insert_task, open_door
+from tests.integration.gateway.platform import Client, bearer, connected
 
 TASKS = "morningai.api.tasks.v1.TaskService"
 SLEEPING = (
@@ -51,6 +53,11 @@ class Tasks(tasks_pb2_grpc.TaskServiceServicer):
                 await session.row("SELECT pg_sleep(60)")
         finally:
             self.closed += 1
+
+    async def CancelTask(self, request: api.CancelTaskRequest, context: Context) -> api.CancelTaskResponse:
+        async with rpc_session(self.database) as session:
+            await session.row("SELECT pg_sleep(60)")
+        return api.CancelTaskResponse()
 
     async def ListTasks(self, request: api.ListTasksRequest, context: Context) -> api.ListTasksResponse:
         async with rpc_session(self.database) as session:
@@ -189,6 +196,50 @@ async def test_sql_may_take_what_is_left_of_the_deadline(start, forwarded):
     longest = (await stub.ListTasks(api.ListTasksRequest(), timeout=7)).next_page_token
     assert longest.endswith("ms")
     assert 5_000 < int(longest.removesuffix("ms")) <= 7_100
+
+
+@asynccontextmanager
+async def gateway_before(servicer: Tasks, tenant, folder: Path) -> AsyncIterator[Client]:
+    """The gateway's own door, with the servicer in place of the orchestrator."""
+    inside = f"unix:{folder}/orchestrator.sock"
+    server = RpcServer(inside, [TASKS])
+    _add_servicer(servicer, server)
+    await server.start()
+    async with (
+        open_door(tenant.database, folder, orchestrator_address=inside) as address,
+        connected(address, bearer(tenant.api_key)) as client,
+    ):
+        yield client
+    await server.stop(0)
+
+
+async def test_the_gateway_s_own_calls_upstream_end_with_the_caller_s(servicer, tenant, tmp_path, database, eventually):
+    async with gateway_before(servicer, tenant, tmp_path) as client:
+        request = api.CancelTaskRequest(name=insert_task(tenant))
+        hung_up = client.tasks.CancelTask(request)
+        await eventually(lambda: sleeping(database))
+        hung_up.cancel()
+        await eventually(lambda: not sleeping(database), seconds=2)
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await client.tasks.CancelTask(request, timeout=0.5)
+        assert ended.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await eventually(lambda: not sleeping(database), seconds=2)
+
+
+async def test_a_query_that_waits_for_a_lock_ends_with_its_call(tenant, tmp_path, database, eventually):
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"
+    async with (
+        open_door(tenant.database, tmp_path) as address,
+        connected(address, bearer(tenant.api_key)) as client,
+    ):
+        with psycopg.connect(database.admin_dsn) as connection:
+            connection.execute("LOCK TABLE gateway.tasks IN ACCESS EXCLUSIVE MODE")
+            call = client.tasks.ListTasks(api.ListTasksRequest(), timeout=1)
+            await eventually(lambda: database.rows(waiting, database.name)[0][0] > 0)
+            with pytest.raises(grpc.aio.AioRpcError) as ended:
+                await call
+            assert ended.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            await eventually(lambda: database.rows(waiting, database.name)[0][0] == 0, seconds=2)
 
 
 async def within(seconds: float, doing):

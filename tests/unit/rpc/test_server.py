@@ -109,3 +109,9 @@ async def test_an_internal_method_is_unknown_at_the_public_door(tmp_path: Path, 
     async with channel_to(tmp_path, add, services=(SEARCH,), public=public) as channel:
         code = await code_of(channel, f"/{SEARCH}/Search", claiming("sources.read"))
     assert code is (grpc.StatusCode.UNIMPLEMENTED if public else grpc.StatusCode.OK)
+
+
+async def test_a_method_that_its_servicer_does_not_have_is_not_implemented(tmp_path: Path) -> None:
+    async with channel_to(tmp_path, add_tasks) as channel:
+        code = await code_of(channel, f"/{TASKS}/ListTasks", claiming("tasks.read"))
+    assert code is grpc.StatusCode.UNIMPLEMENTED
