@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 MODEL ?=
 COMPOSE ?= docker compose
 
-.PHONY: help demo test test-containers check format proto dataflow bench compose-test clean
+.PHONY: help demo test test-containers check format proto dataflow asyncapi bench compose-test clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,7 @@ check: $(VENV)/.dev  ## Format, lint, types, import contracts, drift of generate
 	$(BIN)/buf breaking proto --against proto/baseline.binpb
 	$(BIN)/python proto/generate.py --check
 	$(BIN)/python -m morningai.bus.dataflow --check docs/dataflow.md
+	$(BIN)/python -m morningai.bus.asyncapi --check docs/asyncapi.yaml
 
 format: $(VENV)/.dev  ## Format and fix what can be fixed
 	$(BIN)/ruff format .
@@ -60,9 +61,13 @@ proto: $(VENV)/.dev  ## Regenerate morningai/api and the baseline of compatible 
 dataflow: $(VENV)/.dev  ## Regenerate docs/dataflow.md from the message catalogue
 	$(BIN)/python -m morningai.bus.dataflow docs/dataflow.md
 
-bench: $(VENV)/.dev  ## Measure start, memory, idle load, answers, isolation and the door (see benchmarks/README.md)
+asyncapi: $(VENV)/.dev  ## Regenerate docs/asyncapi.yaml, what subscribers hear, from the message catalogue
+	$(BIN)/python -m morningai.bus.asyncapi docs/asyncapi.yaml
+
+bench: $(VENV)/.dev  ## Measure start, memory, idle load, answers, isolation, limits and the door (see benchmarks/README.md)
 	$(BIN)/python -m benchmarks.laptop
 	$(BIN)/python -m benchmarks.isolation
+	$(BIN)/python -m benchmarks.limits
 	$(BIN)/python -m benchmarks.edge
 
 compose-test: $(VENV)/.dev  ## Build and start compose.yaml, and run an answer task against it

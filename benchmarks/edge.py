@@ -28,7 +28,7 @@ from benchmarks.report import Figure, print_figures
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tasks.v1 import tasks_pb2_grpc
 from morningai.db.migrate import SERVICES, ensure_operator_key, migrate
-from morningai.db.session import OPEN_SESSION, OPEN_SESSION_UNTIL, Database
+from morningai.db.session import OPEN_SESSION, Database, opening
 from morningai.embedded.postgres import EmbeddedPostgres
 from morningai.logging import start_logging
 from morningai.rpc.call import Context
@@ -36,7 +36,8 @@ from morningai.rpc.channel import make_channel
 from morningai.rpc.server import Prove, RpcServer
 from services.gateway.authentication import Authenticator
 from services.gateway.feed import Feed
-from services.gateway.grpc_api import TaskServicer
+from services.gateway.grpc_api.tasks import TaskServicer
+from services.gateway.key_uses import KeyUses
 
 LARGEST_ADDED_MILLISECONDS = 1.0
 CACHE_SECONDS = 5.0
@@ -104,12 +105,15 @@ async def _measure_calls(server: EmbeddedPostgres, tenant: Tenant, folder: Path,
     database = Database(server.dsn("gateway_app", PASSWORD, DATABASE))
     await database.open()
 
+    nobody = make_channel("unix:/nowhere")
+    key_uses = KeyUses(database, write_seconds=CACHE_SECONDS)
+
     async def prepared(_: Context) -> str:
         return tenant.grant
 
     proves: dict[str, Prove] = {
-        WAYS[0]: Authenticator(database, cache_seconds=CACHE_SECONDS).prove,
-        WAYS[1]: Authenticator(database, cache_seconds=0).prove,
+        WAYS[0]: Authenticator(database, key_uses, nobody, cache_seconds=CACHE_SECONDS).prove,
+        WAYS[1]: Authenticator(database, key_uses, nobody, cache_seconds=0).prove,
         WAYS[2]: prepared,
     }
     async with AsyncExitStack() as stack:
@@ -118,6 +122,7 @@ async def _measure_calls(server: EmbeddedPostgres, tenant: Tenant, folder: Path,
             address = f"unix:{folder}/{number}.sock"
             calls[way] = await stack.enter_async_context(_serving(address, prove, database, tenant))
         rounds = [await _round(calls, options, number) for number in range(options.rounds)]
+    await nobody.close()
     await database.close()
     return _call_figures(rounds)
 
@@ -197,13 +202,13 @@ def _round_of_sessions(
     set_alone = "SELECT set_config('statement_timeout', %s, true)"
 
     def plain() -> None:
-        connection.execute(OPEN_SESSION, (tenant.grant,))
+        connection.execute(OPEN_SESSION, opening(tenant.grant))
 
     def until() -> None:
-        connection.execute(OPEN_SESSION_UNTIL, (tenant.grant, "60000"))
+        connection.execute(OPEN_SESSION, opening(tenant.grant) | {"milliseconds": "60000"})
 
     def apart() -> None:
-        connection.execute(OPEN_SESSION, (tenant.grant,))
+        connection.execute(OPEN_SESSION, opening(tenant.grant))
         connection.execute(set_alone, ("60000",))
 
     ways = (plain, until, apart)

@@ -3,9 +3,9 @@
 MorningAIError
 ├── Retryable                 tried again later, within bounds
 │   ├── Unavailable           another part (bus, database, service, model) did not answer
-│   ├── Conflict              a concurrent change won; the same call may succeed now
+│   ├── RateLimited           the tenant's calls come too fast, or too many at a time; names the limit
 │   ├── DeadlineExceeded      the call's time was up before its work was done
-│   └── ResourceExhausted     a limit is reached; says which, and how to stay below it
+│   └── Conflict              a concurrent change won; the same call may succeed now
 ├── Permanent                 the step or call fails with a reason a person can act on
 │   ├── InvalidInput          a field is wrong; names the field and the remedy
 │   ├── NotFound              no such resource for this tenant
@@ -14,6 +14,7 @@ MorningAIError
 │   │   └── TaskEnded         the seal's task has ended: nothing is done for it any more
 │   ├── Unauthenticated       no credential, or one that is not valid
 │   ├── PermissionDenied      a credential without the scope
+│   ├── QuotaExceeded         the tenant has as much as it may have; names the quota
 │   └── StepFailure           work ended without a result; carries the machine-readable reason
 └── Poison                    the message can never be handled; kept as a dead letter
 """
@@ -27,6 +28,11 @@ def plain(text: str) -> str:
     """A text that any message and any row can hold: no control characters, no lone surrogates, at most 2,000 long."""
     kept = "".join(c for c in text if c in "\n\t" or (c >= " " and not "\ud800" <= c <= "\udfff"))
     return kept if len(kept) <= LONGEST_TEXT else kept[: LONGEST_TEXT - 1] + "…"
+
+
+def storable(text: str) -> str:
+    """A text of any length that PostgreSQL's jsonb can hold: no NUL and no lone surrogates."""
+    return text.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 class MorningAIError(Exception):
@@ -55,16 +61,20 @@ class Unavailable(Retryable):
     reason = "UNAVAILABLE"
 
 
+class RateLimited(Retryable):
+    reason = "RATE_LIMITED"
+
+    def __init__(self, limit: str, message: str, *, remedy: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message, remedy=remedy, retry_after_seconds=retry_after_seconds)
+        self.limit = limit
+
+
 class Conflict(Retryable):
     reason = "CONFLICT"
 
 
 class DeadlineExceeded(Retryable):
     reason = "DEADLINE_EXCEEDED"
-
-
-class ResourceExhausted(Retryable):
-    reason = "RESOURCE_EXHAUSTED"
 
 
 class Permanent(MorningAIError):
@@ -112,6 +122,14 @@ class Unauthenticated(Permanent):
 
 class PermissionDenied(Permanent):
     reason = "PERMISSION_DENIED"
+
+
+class QuotaExceeded(Permanent):
+    reason = "QUOTA_EXCEEDED"
+
+    def __init__(self, limit: str, message: str, *, remedy: str) -> None:
+        super().__init__(message, remedy=remedy)
+        self.limit = limit
 
 
 class StepFailure(Permanent):

@@ -16,9 +16,11 @@ from pathlib import Path
 
 from psycopg.conninfo import make_conninfo
 
-from morningai.bus.permissions import SERVICES, server_config
+from morningai.bus.permissions import BUS_OWNER, SERVICES
+from morningai.bus.server_config import CALLOUT_USER, ISSUER, server_config
 from morningai.db.migrate import LOGINS, password_variable
 from morningai.embedded.data_dir import write_private_file
+from morningai.secrets.key_ring import KEEPERS, make_key
 
 DATABASE_HOST_VARIABLE = "MORNINGAI_DATABASE_HOST"
 DATABASE = "morningai"
@@ -40,9 +42,14 @@ class SecretVolume:
         self._keep("migrate", "morningai_operator_key", new=f"op_{secrets.token_hex(6)}.{_password()}")
         logins = {login: self._keep("migrate", password_variable(login).lower()) for login in LOGINS}
         bus = {service: self._keep(service, "morningai_nats_password") for service in SERVICES}
+        bus[CALLOUT_USER] = self._keep(BUS_OWNER, "morningai_callout_password")
+        bus[ISSUER] = self._keep(BUS_OWNER, "morningai_issuer_secret")
         for service in SERVICES:
             for variable, login in (("database", f"{service}_app"), ("relay", f"{service}_relay")):
                 self._write(service, f"morningai_{variable}_dsn", _dsn(database_host, login, logins[login]))
+        self._write("gateway", "morningai_sender_dsn", _dsn(database_host, "gateway_sender", logins["gateway_sender"]))
+        for service in KEEPERS:
+            self._keep(service, "morningai_secret_keys", new=make_key("k1"))
         self._write("nats", "nats-server.conf", server_config(bus, store_folder=BUS_STORE))
 
     def _keep(self, owner: str, name: str, *, new: str | None = None) -> str:

@@ -26,7 +26,7 @@ class SettingsInvalid(MorningAIError):
 class ServiceSettings(BaseSettings):
     """One frozen object per process; a service adds its own fields in its settings.py."""
 
-    model_config = SettingsConfigDict(env_prefix="MORNINGAI_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="MORNINGAI_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     database_dsn: str = Field(description="libpq connection string of the service's login")
     relay_dsn: str = Field(description="libpq connection string of the service's relay login")

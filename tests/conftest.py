@@ -6,6 +6,7 @@ A template database is migrated once; each test gets its clone, and a NATS serve
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -20,26 +21,44 @@ import pytest
 import pytest_asyncio
 import structlog
 from google.protobuf.message import Message
+from nats.js import JetStreamContext
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from morningai.bus import broker
 from morningai.bus.broker import Handlers
-from morningai.bus.permissions import BUS_OWNER, inbox_prefix, nats_authorization, server_config
+from morningai.bus.permissions import BUS_OWNER, inbox_prefix
 from morningai.bus.relay import Relay
+from morningai.bus.server_config import BUS_SECRETS, nats_authorization, server_config
 from morningai.bus.topology import ensure_topology
-from morningai.db.migrate import SERVICES, ensure_operator_key, migrate
+from morningai.db.migrate import LOGINS, ensure_operator_key, migrate
 from morningai.db.session import Database
 from morningai.embedded.nats import EmbeddedNats
 from morningai.embedded.postgres import EmbeddedPostgres
 from morningai.service import RelayHolder
 from morningai.settings import ServiceSettings
+from services.tenancy.domain.principals import ALL_SCOPES
+from tests.door import PASSWORD, connect, door  # noqa: F401  fixtures
 
-PASSWORD = "test-only"
 TEMPLATE = "morningai_template"
 OPERATOR_KEY = "op_test.operator-secret"
-PASSWORDS = {f"{service}_{kind}": PASSWORD for service in SERVICES for kind in ("app", "relay")}
-AUTHORIZATION = nats_authorization(dict.fromkeys(SERVICES, PASSWORD))
+PASSWORDS = dict.fromkeys(LOGINS, PASSWORD)
+# Reads what no user of the product may read: for looking at what a test left on the bus.
+SPECTATOR = "spectator"
+
+
+def _with_spectator(config: str) -> str:
+    """In the first account, that of the services, and not asked for a key."""
+    for place, added in (
+        ('"users": [', json.dumps({"user": SPECTATOR, "password": PASSWORD})),
+        ('"auth_users": [', json.dumps(SPECTATOR)),
+    ):
+        assert place in config
+        config = config.replace(place, f"{place}{added}, ", 1)
+    return config
+
+
+AUTHORIZATION = _with_spectator(nats_authorization(dict.fromkeys(BUS_SECRETS, PASSWORD)))
 CONTAINERS = os.environ.get("MORNINGAI_TEST_SERVERS") == "containers"
 
 
@@ -122,10 +141,7 @@ class TestDatabase:
             grant = _one(connection, "SELECT tenancy.authenticate(%s)", OPERATOR_KEY)
             connection.execute("SELECT kernel.open_session(%s)", (grant,))
             key_id = f"mk_{uuid4().hex[:16]}"
-            scopes = [
-                *("tasks.read", "tasks.write", "sources.read", "sources.write", "documents.read"),
-                *("answers.read", "faqs.read", "changes.read", "tenants.read"),
-            ]
+            scopes = sorted(ALL_SCOPES)
             tenant_id = _one(
                 connection, "SELECT tenancy.create_tenant(%s, %s, %s, %s, %s)", slug, slug, key_id, "secret", scopes
             )
@@ -175,13 +191,13 @@ def tenant(database: TestDatabase) -> TestTenant:
 
 
 @asynccontextmanager
-async def running_nats(folder: Path) -> AsyncIterator[str]:
+async def running_nats(folder: Path, authorization: str = AUTHORIZATION) -> AsyncIterator[str]:
     """The URL of a NATS server whose users and permissions are the catalogue's."""
     if CONTAINERS:
         with _nats_container() as url:
             yield url
         return
-    server = EmbeddedNats(folder / "nats", None, AUTHORIZATION)
+    server = EmbeddedNats(folder / "nats", None, authorization)
     await server.start()
     await _until_healthy(server)
     yield server.url
@@ -192,6 +208,13 @@ async def running_nats(folder: Path) -> AsyncIterator[str]:
 async def nats_url(tmp_path: Path) -> AsyncIterator[str]:
     async with running_nats(tmp_path) as url:
         yield url
+
+
+@pytest_asyncio.fixture
+async def spectator(nats_url: str) -> AsyncIterator[JetStreamContext]:
+    client = await nats.connect(nats_url, user=SPECTATOR, password=PASSWORD)
+    yield client.jetstream()
+    await client.close()
 
 
 @dataclass
@@ -301,7 +324,7 @@ def _nats_container() -> Iterator[str]:
     from testcontainers.core.container import DockerContainer
     from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
-    config = server_config(dict.fromkeys(SERVICES, PASSWORD), store_folder=Path("/data"))
+    config = _with_spectator(server_config(dict.fromkeys(BUS_SECRETS, PASSWORD), store_folder=Path("/data")))
     container = (
         DockerContainer(os.environ.get("NATS_IMAGE", "nats:2.15-alpine"), command="--config /nats.conf")
         .with_copy_into_container(config.encode(), "/nats.conf")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from morningai.bus import subjects
 from morningai.bus.catalogue import CATALOGUE, MessageType, subscriptions_of
 from morningai.bus.permissions import SERVICES
 
@@ -32,13 +33,14 @@ def _diagram() -> list[str]:
 
 
 def _messages() -> list[str]:
-    lines = ["| message | kind | producers | consumers (lane) | seen by subscribers |", "|---|---|---|---|---|"]
+    lines = ["| message | kind | producers | consumers (lane) | subscribers see it on |", "|---|---|---|---|---|"]
     return lines + [_row(message) for message in CATALOGUE]
 
 
 def _row(message: MessageType) -> str:
     consumers = ", ".join(f"{service} ({lane})" for service, lane in message.consumers.items())
-    public = "yes" if message.public else "no"
+    copy = subjects.public_subject("{tenant}", message.context, message.event)
+    public = f"`{copy}`" if message.public else ""
     producers = ", ".join(message.producers)
     return f"| `{message.short_name}` | {message.kind} | {producers} | {consumers} | {public} |"
 

@@ -39,7 +39,17 @@ class Envelope:
 
 
 def encode_headers(envelope: Envelope, *, time: datetime) -> dict[str, str]:
-    headers = {
+    headers = encode_public_headers(envelope, time=time) | {"ce-seal": envelope.seal}
+    if envelope.causation_id:
+        headers["ce-causationid"] = str(envelope.causation_id)
+    if envelope.work_id:
+        headers["ce-workid"] = str(envelope.work_id)
+    return headers
+
+
+def encode_public_headers(envelope: Envelope, *, time: datetime) -> dict[str, str]:
+    """Those that a subscriber may see: the seal would open the tenant's rows."""
+    return {
         "ce-specversion": "1.0",
         "ce-id": str(envelope.id),
         "ce-type": envelope.type.name,
@@ -47,16 +57,10 @@ def encode_headers(envelope: Envelope, *, time: datetime) -> dict[str, str]:
         "ce-subject": f"tasks/{envelope.task_id}",
         "ce-time": time.astimezone(UTC).isoformat(),
         "ce-tenantid": str(envelope.tenant_id),
-        "ce-seal": envelope.seal,
         "traceparent": envelope.traceparent,
         "content-type": CONTENT_TYPE,
         "Nats-Msg-Id": str(envelope.id),
     }
-    if envelope.causation_id:
-        headers["ce-causationid"] = str(envelope.causation_id)
-    if envelope.work_id:
-        headers["ce-workid"] = str(envelope.work_id)
-    return headers
 
 
 def decode(headers: Mapping[str, str], body: bytes) -> Envelope:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
@@ -28,7 +29,23 @@ UPDATE outbox SET published_at = NULL, due_at = now()
 WHERE causation_id = %(id)s AND published_at IS NOT NULL AND work_id IS NULL
 """
 WITHDRAW: LiteralString = "UPDATE outbox SET published_at = now() WHERE id = %(id)s AND published_at IS NULL"
-POSTPONE: LiteralString = "UPDATE outbox SET due_at = %(due_at)s WHERE id = %(id)s AND published_at IS NULL"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command as its row holds it, before it is a message of any task."""
+
+    type: str
+    subject: str
+    body: bytes
+    traceparent: str
+
+
+def command(message: Message, *, to: str) -> Command:
+    """For a function in SQL that writes the rows; everything else calls `emit`."""
+    entry = message_type(type(message))
+    subject = subjects.command_subject(to, entry.consumers[to])
+    return Command(entry.name, subject, message.SerializeToString(deterministic=True), telemetry.current_traceparent())
 
 
 async def emit(
@@ -88,7 +105,3 @@ async def reply_again(session: Session, command_id: UUID) -> None:
 async def withdraw(session: Session, message_id: UUID) -> None:
     """A timer that is no longer needed never fires."""
     await session.execute(WITHDRAW, {"id": message_id})
-
-
-async def postpone(session: Session, message_id: UUID, due_at: datetime) -> None:
-    await session.execute(POSTPONE, {"id": message_id, "due_at": due_at})

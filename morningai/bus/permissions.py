@@ -1,9 +1,9 @@
-"""Each service's NATS user: what it may publish and subscribe to, made from the catalogue."""
+"""Who may publish and subscribe to what on the bus: each service, from the catalogue, and a tenant's subscribers."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from dataclasses import dataclass
+from uuid import UUID
 
 from morningai.bus import subjects
 from morningai.bus.catalogue import CATALOGUE, MessageType, subscriptions_of
@@ -11,7 +11,13 @@ from morningai.bus.catalogue import CATALOGUE, MessageType, subscriptions_of
 SERVICES = ("gateway", "orchestrator", "docs", "faqgen", "codegen", "tenancy")
 # Makes the streams and consumers of all services, and holds no message of any.
 BUS_OWNER = "tenancy"
-STREAMS = (subjects.EVENTS_STREAM, subjects.COMMANDS_STREAM)
+STREAMS = (subjects.EVENTS_STREAM, subjects.COMMANDS_STREAM, subjects.PUBLIC_STREAM)
+
+
+@dataclass(frozen=True)
+class Permissions:
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
 
 
 def inbox_prefix(service: str) -> str:
@@ -34,38 +40,38 @@ def _making() -> list[str]:
             name = f"{subscription.stream}.{subscription.durable}"
             allowed += [f"$JS.API.CONSUMER.CREATE.{name}", f"$JS.API.CONSUMER.CREATE.{name}.>"]
             allowed += [f"$JS.API.CONSUMER.DURABLE.CREATE.{name}"]
-    return allowed
+    return allowed + _serving_subscribers()
+
+
+def _serving_subscribers() -> list[str]:
+    """Making a key's durable, which can have no filter but public events; passing acknowledgements on."""
+    made = f"$JS.API.CONSUMER.CREATE.{subjects.PUBLIC_STREAM}.*.{subjects.PUBLIC_PREFIX}.*.>"
+    return [made, f"$JS.ACK.{subjects.PUBLIC_STREAM}.*.>"]
 
 
 def subscribe_permissions(service: str) -> list[str]:
-    """Pull consumers deliver to the service's own inbox and nowhere else."""
-    return [f"{inbox_prefix(service)}.>"]
+    """Pull consumers deliver to the service's own inbox; the owner of the bus hears subscribers acknowledge, too."""
+    own = [f"{inbox_prefix(service)}.>"]
+    return [*own, f"{subjects.ACKNOWLEDGEMENT_PREFIX}.>"] if service == BUS_OWNER else own
 
 
-def nats_authorization(passwords: dict[str, str]) -> str:
-    """The `authorization` block of a nats-server configuration; `passwords` maps services to passwords."""
-    users = [
-        {
-            "user": service,
-            "password": passwords[service],
-            "permissions": {"publish": publish_permissions(service), "subscribe": subscribe_permissions(service)},
-        }
-        for service in SERVICES
-    ]
-    return f"authorization {json.dumps({'users': users}, indent=2)}\n"
+def subscriber_permissions(tenant: UUID, key_id: str) -> Permissions:
+    """What a tenant's key may do on the bus: hear its tenant's public events, live and replayed, and acknowledge them.
 
-
-def server_config(passwords: dict[str, str], *, store_folder: Path) -> str:
-    """A whole configuration for a server of its own, in a container; its state is told on loopback alone."""
-    return (
-        "listen: 0.0.0.0:4222\n"
-        "http: 127.0.0.1:8222\n"
-        f"jetstream {{ store_dir: {json.dumps(str(store_folder))}, max_memory_store: 64MB, max_file_store: 4GB }}\n"
-        f"{nats_authorization(passwords)}"
+    No inbox and no call of JetStream: a reply subject is not checked by the server, so whoever may pull from a consumer
+    could have its messages delivered to anybody.
+    """
+    live = f"{subjects.PUBLIC_PREFIX}.{tenant}.>"
+    acknowledgement = f"$JS.ACK.{subjects.PUBLIC_STREAM}.{subjects.replay_durable(tenant, key_id)}.>"
+    return Permissions(
+        publish=(acknowledgement,),
+        subscribe=(live, subjects.replay_subject(tenant, key_id)),
     )
 
 
 def _targets(message: MessageType) -> list[str]:
     if message.kind == "event":
-        return [subjects.event_subject(subjects.ANY_TENANT, message.context, message.event)]
+        event = subjects.event_subject(subjects.ANY_TENANT, message.context, message.event)
+        copy = subjects.public_subject(subjects.ANY_TENANT, message.context, message.event)
+        return [event, copy] if message.public else [event]
     return [subjects.command_subject(service, lane) for service, lane in message.consumers.items()]

@@ -1,8 +1,9 @@
 """The relay of one service: publishes due outbox rows and marks them, with a login that may do nothing else.
 
-One relay per service is active at a time (advisory lock). It is woken in-process after a commit and by NOTIFY
-from other replicas, and sleeps until the next row is due. A row that cannot be published holds up no other: it stays,
-and is tried again ever more rarely.
+A public event goes out twice: sealed for the services, and a copy for subscribers without what is internal; its row is
+marked once both are acknowledged. One relay per service is active at a time (advisory lock). It is woken in-process
+after a commit and by NOTIFY from other replicas, and sleeps until the next row is due. A row that
+cannot be published holds up no other: it stays, and is tried again ever more rarely.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from nats.js import JetStreamContext
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from psycopg.rows import DictRow, dict_row
 
+from morningai.bus import subjects
 from morningai.bus.catalogue import BY_NAME
-from morningai.bus.envelope import Envelope, encode_headers
+from morningai.bus.envelope import Envelope, encode_headers, encode_public_headers
 from morningai.bus.holds import LONGEST_OUTAGE_DELAY_SECONDS, Holds, Key
 from morningai.bus.retry import retry_delay_seconds
 
@@ -34,6 +36,7 @@ PUBLISH_SECONDS = 5.0
 UNKNOWN_SECONDS = 60.0
 TYPES = list(BY_NAME)
 LONGEST_SLEEP_SECONDS = 5.0
+PUBLISH_SECONDS = 5.0
 LOCK: LiteralString = "SELECT pg_try_advisory_lock(hashtext('relay'), hashtext(%s)) AS held"
 DUE: LiteralString = """
 SELECT *, now() AS now FROM outbox
@@ -203,7 +206,14 @@ class Relay:
             work_id=row["work_id"],
         )
         headers = encode_headers(envelope, time=row["created_at"])
-        await self._jetstream.publish(row["subject"], row["body"], headers=headers, timeout=PUBLISH_SECONDS)
+        await self._jetstream.publish(row["subject"], envelope.body, headers=headers, timeout=PUBLISH_SECONDS)
+        if envelope.type.public:
+            await self._publish_copy(envelope, time=row["created_at"])
+
+    async def _publish_copy(self, envelope: Envelope, *, time: datetime) -> None:
+        subject = subjects.public_subject(envelope.tenant_id, envelope.type.context, envelope.type.event)
+        headers = encode_public_headers(envelope, time=time)
+        await self._jetstream.publish(subject, envelope.body, headers=headers, timeout=PUBLISH_SECONDS)
 
     async def _sleep_until_due(self, connection: psycopg.AsyncConnection[DictRow]) -> None:
         if self._wake.is_set():

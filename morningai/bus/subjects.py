@@ -6,8 +6,12 @@ from uuid import UUID
 
 EVENTS_STREAM = "EVENTS"
 COMMANDS_STREAM = "COMMANDS"
+PUBLIC_STREAM = "PUBLIC"
 EVENTS_PREFIX = "morningai.event"
 COMMANDS_PREFIX = "morningai.command"
+PUBLIC_PREFIX = "morningai.public"
+REPLAY_PREFIX = "morningai.replay"
+ACKNOWLEDGEMENT_PREFIX = "morningai.acknowledgement"
 ANY_TENANT = "*"
 
 
@@ -15,6 +19,21 @@ def event_subject(tenant: UUID | str, context: str, event: str) -> str:
     return f"{EVENTS_PREFIX}.{tenant}.{context}.{event}"
 
 
+def public_subject(tenant: UUID | str, context: str, event: str) -> str:
+    """Where the copy of an event goes that subscribers may see."""
+    return f"{PUBLIC_PREFIX}.{tenant}.{context}.{event}"
+
+
 def command_subject(service: str, lane: str) -> str:
     """Long work waits in the service's own queue; what must not wait behind it has a lane of its own."""
     return f"{COMMANDS_PREFIX}.{service}" if lane == "work" else f"{COMMANDS_PREFIX}.{service}.{lane}"
+
+
+def replay_durable(tenant: UUID, key_id: str) -> str:
+    """The consumer in PUBLIC that remembers what a key has acknowledged."""
+    return f"sub-{tenant}-{key_id}"
+
+
+def replay_subject(tenant: UUID, key_id: str) -> str:
+    """Where that consumer delivers."""
+    return f"{REPLAY_PREFIX}.{tenant}.{key_id}"

@@ -1,4 +1,4 @@
-"""The two streams and every durable consumer: made, and made again when they are gone, by one service alone.
+"""The three streams and every durable consumer: made, and made again when they are gone, by one service alone.
 
 A service that could make its own consumer could give it any filter, and so read every other service's messages.
 """
@@ -40,6 +40,12 @@ STREAMS = (
         name=subjects.COMMANDS_STREAM,
         subjects=[f"{subjects.COMMANDS_PREFIX}.>"],
         retention=RetentionPolicy.WORK_QUEUE,
+    ),
+    StreamConfig(
+        name=subjects.PUBLIC_STREAM,
+        subjects=[f"{subjects.PUBLIC_PREFIX}.>"],
+        retention=RetentionPolicy.LIMITS,
+        max_age=SEVEN_DAYS_SECONDS,
     ),
 )
 

@@ -334,6 +334,6 @@ async def _retry_or_fail(work: Work, error: Exception, limits: WorkLimits) -> No
     log.warning("work.attempt.retried", attempt=work.attempt, delay_seconds=round(delay, 1), error=str(error))
     async with work.database.tenant_session(work.proof) as session:
         await session.execute(
-            RENEW, _key(work) | {"seconds": delay, "detail": plain(f"attempt {work.attempt} failed: {error}"[:500])}
+            RENEW, _key(work) | {"seconds": delay, "detail": plain(f"attempt {work.attempt} failed: {error}")}
         )
         session.wakes_relay = True

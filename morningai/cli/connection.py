@@ -22,6 +22,7 @@ EMBEDDED = "embedded"
 Principal = Literal["tenant", "operator"]
 
 _HOST_AND_PORT = re.compile(r"(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
+_SLUG = re.compile(r"[a-z][a-z0-9-]{1,38}[a-z0-9]")
 _LOOPBACK = re.compile(r"unix:.*|(localhost|127\.[0-9.]+|\[::1\]):\d+")
 
 
@@ -86,6 +87,14 @@ def find_key(place: Place, options: ConnectionOptions, environment: Mapping[str,
     if not key.isascii() or not key.isprintable() or " " in key:
         raise InvalidInput("key", "has characters that no key has.", remedy="Copy it again, without spaces.")
     return key
+
+
+def find_tenant(environment: Mapping[str, str]) -> str:
+    """The slug in MORNINGAI_TENANT, for a member of several tenants. Raises InvalidInput for what is none."""
+    slug = environment.get("MORNINGAI_TENANT", "")
+    if slug and not _SLUG.fullmatch(slug):
+        raise InvalidInput("MORNINGAI_TENANT", f"'{slug}' is no tenant's name.", remedy="Use the slug, e.g. acme.")
+    return slug
 
 
 def data_dir_of(given: Path | None, environment: Mapping[str, str]) -> Path:

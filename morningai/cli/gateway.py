@@ -19,9 +19,10 @@ from morningai.api.documents.v1 import documents_pb2_grpc
 from morningai.api.faqs.v1 import faqs_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.sources.v1 import sources_pb2_grpc
+from morningai.api.subscriptions.v1 import subscriptions_pb2_grpc
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.api.tasks.v1 import tasks_pb2_grpc
-from morningai.api.tenants.v1 import tenants_pb2_grpc
+from morningai.api.tenants.v1 import audit_pb2_grpc, keys_pb2_grpc, members_pb2_grpc, tenants_pb2_grpc, usage_pb2_grpc
 from morningai.cli.connection import Target
 
 Q = TypeVar("Q")
@@ -29,7 +30,7 @@ R = TypeVar("R")
 
 CALL_DEADLINE_SECONDS = 30.0
 # Less than the five minutes for which a key is exchanged.
-UPLOAD_DEADLINE_SECONDS = 280.0
+TRANSFER_DEADLINE_SECONDS = 280.0
 WATCH_DEADLINE_SECONDS = 300.0
 """A watch is opened again after this long, so that a connection that died silently is noticed."""
 RETRY_DELAYS_SECONDS = (0.2, 0.5, 1.0)
@@ -44,9 +45,13 @@ CHANNEL_OPTIONS = (
 class Gateway:
     """Use as a context manager. Calls raise grpc.RpcError."""
 
-    def __init__(self, target: Target, key: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, target: Target, key: str, *, tenant: str = "", sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        """`tenant` is the slug that a member of several tenants names."""
         self._channel = _open(target)
-        self._metadata = (("authorization", f"Bearer {key}"),)
+        named = (("morningai-tenant", tenant),) if tenant else ()
+        self._metadata = (("authorization", f"Bearer {key}"), *named)
         self._sleep = sleep
         self.tasks = tasks_pb2_grpc.TaskServiceStub(self._channel)
         self.sources = sources_pb2_grpc.SourceServiceStub(self._channel)
@@ -54,7 +59,12 @@ class Gateway:
         self.faqs = faqs_pb2_grpc.FaqServiceStub(self._channel)
         self.documents = documents_pb2_grpc.DocumentServiceStub(self._channel)
         self.changes = changes_pb2_grpc.ChangeServiceStub(self._channel)
+        self.subscriptions = subscriptions_pb2_grpc.SubscriptionServiceStub(self._channel)
         self.tenants = tenants_pb2_grpc.TenantServiceStub(self._channel)
+        self.keys = keys_pb2_grpc.ApiKeyServiceStub(self._channel)
+        self.members = members_pb2_grpc.MemberServiceStub(self._channel)
+        self.audit = audit_pb2_grpc.AuditServiceStub(self._channel)
+        self.usage = usage_pb2_grpc.UsageServiceStub(self._channel)
 
     def __enter__(self) -> Gateway:
         return self
@@ -76,9 +86,13 @@ class Gateway:
         """`parts` begins anew for each try: a repeated upload replaces the content by the same content."""
 
         def once() -> sources.Source:
-            return self.sources.UploadSource(parts(), timeout=UPLOAD_DEADLINE_SECONDS, metadata=self._metadata)
+            return self.sources.UploadSource(parts(), timeout=TRANSFER_DEADLINE_SECONDS, metadata=self._metadata)
 
         return self._with_retries(once)
+
+    def stream(self, method: grpc.UnaryStreamMultiCallable[Q, R], request: Q) -> Iterator[R]:
+        """A stream that ends by itself, from its beginning; not repeated when it breaks."""
+        return iter(method(request, timeout=TRANSFER_DEADLINE_SECONDS, metadata=self._metadata))
 
     def watch(self, task: str, *, after: int) -> Iterator[tasks.TaskEvent]:
         """One stream of events; it may end or break before the task does."""

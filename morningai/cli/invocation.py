@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Concatenate, ParamSpec
 
 import typer
 
-from morningai.cli.connection import ConnectionOptions, Place, Principal, find_key, find_place
+from morningai.cli.connection import ConnectionOptions, Place, Principal, find_key, find_place, find_tenant
 from morningai.cli.exit_code import ExitCode
 from morningai.cli.output import Output
 from morningai.cli.problem import Problem, problem_of_call, problem_of_error
@@ -61,11 +61,13 @@ class Invocation:
     def place(self) -> Place:
         return find_place(self.connection, os.environ)
 
-    def gateway(self) -> Gateway:
+    def gateway(self, *, tenant: str = "") -> Gateway:
+        """`tenant` comes before MORNINGAI_TENANT; of an API key neither is looked at."""
         from morningai.cli.gateway import Gateway
 
         place = self.place()
-        return Gateway(place.target, find_key(place, self.connection, os.environ, principal=self.principal))
+        key = find_key(place, self.connection, os.environ, principal=self.principal)
+        return Gateway(place.target, key, tenant=tenant or find_tenant(os.environ))
 
 
 Command = Callable[Concatenate[Invocation, P], ExitCode]

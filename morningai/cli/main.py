@@ -9,9 +9,26 @@ import sys
 from collections.abc import Sequence
 
 import typer
-from typer._click import exceptions as usage  # typer carries click inside and gives these no other name
+from typer._click import exceptions as bad_usage  # typer carries click inside and gives these no other name
 
-from morningai.cli.commands import demo, document, model, proof_key, source, task, tenant, trace, up, work
+from morningai.cli.commands import (
+    audit,
+    demo,
+    document,
+    key,
+    limits,
+    member,
+    model,
+    proof_key,
+    source,
+    task,
+    tenant,
+    trace,
+    up,
+    usage,
+    webhook,
+    work,
+)
 from morningai.cli.exit_code import EXIT_CODES_HELP, ExitCode
 from morningai.cli.output import Output
 from morningai.cli.problem import Problem
@@ -41,7 +58,8 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     app.callback()(_no_options)
-    for commands in (up, source, work, task, document, tenant, trace, model, proof_key, demo):
+    administration = (tenant, member, key, limits, usage, audit)
+    for commands in (up, source, work, task, document, webhook, *administration, trace, model, proof_key, demo):
         commands.register(app)
     return app
 
@@ -50,7 +68,7 @@ def run(arguments: Sequence[str]) -> int:
     """The exit code; everything else was said on standard output and standard error."""
     try:
         result = typer.main.get_command(make_app()).main(list(arguments), prog_name="morningai", standalone_mode=False)
-    except usage.ClickException as error:
+    except bad_usage.ClickException as error:
         return _bad_usage(error, json_output="--json" in arguments)
     except (typer.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
@@ -75,12 +93,12 @@ def _no_options() -> None:
     pass
 
 
-def _bad_usage(error: usage.ClickException, *, json_output: bool) -> int:
-    context = error.ctx if isinstance(error, usage.UsageError) else None
-    if isinstance(error, usage.NoArgsIsHelpError):
+def _bad_usage(error: bad_usage.ClickException, *, json_output: bool) -> int:
+    context = error.ctx if isinstance(error, bad_usage.UsageError) else None
+    if isinstance(error, bad_usage.NoArgsIsHelpError):
         typer.echo(error.format_message(), err=True)
         return ExitCode.BAD_INPUT
-    parameter = error.param if isinstance(error, usage.BadParameter) else None
+    parameter = error.param if isinstance(error, bad_usage.BadParameter) else None
     command = context.command_path if context else "morningai"
     problem = Problem(
         error.format_message(),

@@ -10,7 +10,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from morningai.api.answers.v1.answers_pb2 import Evidence, Provenance
 from morningai.api.changes.v1 import changes_pb2 as changes
 from morningai.api.sources.v1 import sources_pb2 as sources
+from morningai.api.subscriptions.v1 import subscriptions_pb2 as subscriptions
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
+from morningai.api.tenants.v1 import audit_pb2 as audit
+from morningai.api.tenants.v1 import members_pb2 as members
+from morningai.api.tenants.v1 import tenants_pb2 as tenants
 
 ENDED = frozenset(
     {
@@ -53,6 +57,26 @@ def change_state(state: int) -> str:
     return _word(changes.ChangeState.DESCRIPTOR, state)
 
 
+def audit_outcome(outcome: int) -> str:
+    return _word(audit.AuditOutcome.DESCRIPTOR, outcome)
+
+
+def member_role(role: int) -> str:
+    return _word(members.MemberRole.DESCRIPTOR, role)
+
+
+def tenant_state(state: int) -> str:
+    return _word(tenants.TenantState.DESCRIPTOR, state)
+
+
+def webhook_state(state: int) -> str:
+    return _word(subscriptions.WebhookEndpointState.DESCRIPTOR, state)
+
+
+def delivery_state(state: int) -> str:
+    return _word(subscriptions.WebhookDeliveryState.DESCRIPTOR, state)
+
+
 def _word(enum: EnumDescriptor, number: int) -> str:
     """`partly_succeeded` of TASK_STATE_PARTLY_SUCCEEDED; the number of a value that a newer platform sent."""
     value = enum.values_by_number.get(number)
@@ -89,3 +113,9 @@ def clock(time: Timestamp) -> str:
 
 def seconds_between(start: Timestamp, end: Timestamp) -> float:
     return (moment(end) - moment(start)).total_seconds()
+
+
+def money(micros: int) -> str:
+    """Units of the operator's currency, to the last millionth that is not zero and two decimals at least."""
+    whole, rest = divmod(micros, 1_000_000)
+    return f"{whole:,}.{f'{rest:06}'.rstrip('0').ljust(2, '0')}"

@@ -58,10 +58,10 @@ SELECT t.schema || '.' || t.name, 'policy ' || p.polname || ' applies to everybo
 FROM tables AS t JOIN pg_policy AS p ON p.polrelid = t.oid WHERE 0 = ANY (p.polroles)
 UNION ALL
 SELECT rolname, 'a login that is superuser, bypasses row level security or may create roles'
-FROM pg_roles WHERE rolname ~ '_(app|relay)$' AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolreplication)
+FROM pg_roles WHERE rolname ~ '_(app|relay|sender)$' AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolreplication)
 UNION ALL
 SELECT m.member::regrole || ' in ' || m.roleid::regrole, 'a login that is a member of a role'
-FROM pg_auth_members AS m WHERE m.member::regrole::text ~ '_(app|relay)$'
+FROM pg_auth_members AS m WHERE m.member::regrole::text ~ '_(app|relay|sender)$'
 UNION ALL
 SELECT n.nspname || '.' || c.relname, 'a view that is not security_invoker, or a materialized view'
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace

@@ -25,7 +25,7 @@ from morningai.settings import read_variable
 log = structlog.get_logger()
 
 SERVICES = ("gateway", "orchestrator", "docs", "faqgen", "codegen", "tenancy")
-LOGINS = tuple(f"{service}_{kind}" for service in SERVICES for kind in ("app", "relay"))
+LOGINS = (*(f"{service}_{kind}" for service in SERVICES for kind in ("app", "relay")), "gateway_sender")
 KERNEL_MIGRATIONS = Path(__file__).parent / "migrations"
 ADVISORY_LOCK = 0x6D6F726E  # "morn": one migrator at a time
 

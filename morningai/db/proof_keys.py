@@ -49,6 +49,7 @@ def rotate_proof_key(admin_dsn: str) -> ProofKey:
         connection.execute(QUERIES["lock_keys"])
         connection.execute(QUERIES["stop_minting"])
         key = connection.cursor(row_factory=class_row(ProofKey)).execute(QUERIES["insert_key"]).fetchone()
+        connection.execute(QUERIES["analyze_keys"])
     assert key is not None
     return key
 

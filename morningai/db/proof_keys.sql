@@ -21,6 +21,9 @@ INSERT INTO kernel.proof_keys (key_id, inner_pad, outer_pad, minting)
 SELECT 'k' || (SELECT max(substr(key_id, 2)::integer) + 1 FROM kernel.proof_keys), inner_pad, outer_pad, true FROM pads
 RETURNING key_id, created_at, replaced_at, retired_at, minting
 
+-- name: analyze_keys
+ANALYZE kernel.proof_keys
+
 -- name: retire_key
 UPDATE kernel.proof_keys SET retired_at = now() WHERE key_id = %(key_id)s
 

@@ -18,13 +18,16 @@ from psycopg_pool import AsyncConnectionPool
 
 from morningai.deadline import seconds_left
 from morningai.errors import DeadlineExceeded, TaskEnded, Unauthenticated
+from morningai.telemetry import current_trace_id
 
 Connection: TypeAlias = psycopg.AsyncConnection[DictRow]
 Parameters: TypeAlias = dict[str, object]
 
-OPEN_SESSION: LiteralString = "SELECT kernel.open_session(%s)"
 # One statement, so that the deadline costs no round trip; it holds for the statements after it.
-OPEN_SESSION_UNTIL: LiteralString = "SELECT kernel.open_session(%s), set_config('statement_timeout', %s, true)"
+OPEN_SESSION: LiteralString = """
+SELECT kernel.open_session(%(proof)s), set_config('morningai.trace_id', %(trace_id)s, true),
+       set_config('statement_timeout', coalesce(%(milliseconds)s, current_setting('statement_timeout')), true)
+"""
 GRANT_KIND = "g"
 
 
@@ -84,6 +87,15 @@ class Database:
         async with self._pool.connection() as connection:
             yield connection
 
+    async def decide(self, query: LiteralString, parameters: Parameters) -> DictRow | None:
+        """One statement that is a transaction of its own, in one round trip. Raises DeadlineExceeded."""
+        async with self._pool.connection(timeout=_seconds_left()) as connection:
+            await connection.set_autocommit(True)
+            try:
+                return await (await connection.execute(query, parameters)).fetchone()
+            finally:
+                await connection.set_autocommit(False)
+
     @asynccontextmanager
     async def tenant_session(self, proof: str) -> AsyncIterator[Session]:
         """Open a transaction as the proof's tenant.
@@ -114,13 +126,16 @@ def _seconds_left() -> float | None:
     return left
 
 
-async def _open(connection: Connection, proof: str) -> Session:
+def opening(proof: str) -> Parameters:
+    """The parameters of OPEN_SESSION. Raises DeadlineExceeded."""
     left = _seconds_left()
+    milliseconds = None if left is None else str(ceil(left * 1000))
+    return {"proof": proof, "trace_id": current_trace_id(), "milliseconds": milliseconds}
+
+
+async def _open(connection: Connection, proof: str) -> Session:
     try:
-        if left is None:
-            await connection.execute(OPEN_SESSION, (proof,))
-        else:
-            await connection.execute(OPEN_SESSION_UNTIL, (proof, str(ceil(left * 1000))))
+        await connection.execute(OPEN_SESSION, opening(proof))
     except (psycopg.errors.InsufficientPrivilege, psycopg.DataError, UnicodeEncodeError) as error:
         raise Unauthenticated("The proof is missing, forged or expired.") from error
     except psycopg.errors.ObjectNotInPrerequisiteState as error:

@@ -18,13 +18,16 @@ from morningai.embedded.part import Part
 from morningai.embedded.postgres import EmbeddedPostgres
 from morningai.embedded.secret import Secrets, ensure_operator_key, ensure_secrets
 from morningai.embedded.services import (
+    BUS_SECRETS,
     DATABASE,
+    SENDER,
     SERVICES,
     ServiceCommand,
     ServiceConnections,
     service_environment,
     service_part,
 )
+from morningai.secrets.key_ring import KEEPERS
 
 EXTRACTIVE = "extractive"
 
@@ -40,7 +43,7 @@ class Kernel:
 
     @classmethod
     def real(cls) -> Kernel:
-        from morningai.bus.permissions import nats_authorization
+        from morningai.bus.server_config import nats_authorization
         from morningai.db.migrate import ensure_operator_key, migrate
 
         return cls(migrate=migrate, ensure_operator_key=ensure_operator_key, nats_authorization=nats_authorization)
@@ -56,7 +59,7 @@ class Plan:
 
 
 def make_plan(data_dir: DataDir, kernel: Kernel, *, gateway_address: str, local_model: bool) -> Plan:
-    secrets = ensure_secrets(data_dir, logins=_logins(), bus_users=SERVICES)
+    secrets = ensure_secrets(data_dir, logins=_logins(), bus_users=BUS_SECRETS, keepers=KEEPERS)
     postgres = EmbeddedPostgres(data_dir.postgres, log_path=data_dir.log_file("postgres"))
     nats = EmbeddedNats(
         data_dir.nats, None, kernel.nats_authorization(dict(secrets.nats)), log_path=data_dir.log_file("nats")
@@ -64,8 +67,9 @@ def make_plan(data_dir: DataDir, kernel: Kernel, *, gateway_address: str, local_
     connections = ServiceConnections(
         dsn=lambda login: postgres.dsn(login, secrets.postgres[login], DATABASE),
         nats_url=nats.url,
-        nats_passwords=secrets.nats,
+        nats_secrets=secrets.nats,
         gateway_address=gateway_address,
+        secret_keys=secrets.secret_keys,
     )
     model, engine, note = _model(data_dir, local_model=local_model)
     given = _without_model(os.environ) if engine == EXTRACTIVE else dict(os.environ)
@@ -85,7 +89,7 @@ def make_plan(data_dir: DataDir, kernel: Kernel, *, gateway_address: str, local_
 
 
 def _logins() -> list[str]:
-    return [f"{service}_{kind}" for service in SERVICES for kind in ("app", "relay")]
+    return [*(f"{service}_{kind}" for service in SERVICES for kind in ("app", "relay")), SENDER]
 
 
 def _migrate_part(data_dir: DataDir, kernel: Kernel, postgres: EmbeddedPostgres, secrets: Secrets) -> Part:

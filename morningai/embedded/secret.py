@@ -9,26 +9,31 @@ from dataclasses import asdict, dataclass, field
 
 from morningai.embedded.data_dir import DataDir, write_private_file, write_private_json
 from morningai.errors import FailedPrecondition
+from morningai.secrets.key_ring import make_key
 
 
 @dataclass(frozen=True)
 class Secrets:
-    """Passwords by PostgreSQL login and by NATS user."""
+    """Passwords by PostgreSQL login and by NATS user; the keys that wrap data keys by service."""
 
     postgres: dict[str, str] = field(default_factory=dict, repr=False)
     nats: dict[str, str] = field(default_factory=dict, repr=False)
+    secret_keys: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 def make_password() -> str:
     return secrets.token_urlsafe(32)
 
 
-def ensure_secrets(data_dir: DataDir, *, logins: Iterable[str], bus_users: Iterable[str]) -> Secrets:
-    """Existing passwords stay; only new names get one."""
+def ensure_secrets(
+    data_dir: DataDir, *, logins: Iterable[str], bus_users: Iterable[str], keepers: Iterable[str] = ()
+) -> Secrets:
+    """What exists stays; only new names get a password, or a key where a service keeps credentials."""
     known = _read(data_dir)
     complete = Secrets(
         postgres={login: make_password() for login in logins} | known.postgres,
         nats={user: make_password() for user in bus_users} | known.nats,
+        secret_keys={service: make_key("k1") for service in keepers} | known.secret_keys,
     )
     if complete != known:
         write_private_json(data_dir.secrets_file, asdict(complete))
@@ -49,7 +54,8 @@ def _read(data_dir: DataDir) -> Secrets:
         return Secrets()
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return Secrets(postgres=dict(content["postgres"]), nats=dict(content["nats"]))
+        # Earlier versions stored no credentials of tenants.
+        return Secrets(dict(content["postgres"]), dict(content["nats"]), dict(content.get("secret_keys", {})))
     except (ValueError, KeyError, TypeError) as error:
         raise FailedPrecondition(
             f"{path} is damaged.", remedy="Restore it from a backup: the database knows only these passwords."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from morningai.embedded.child_part import ChildRunner
@@ -15,6 +15,12 @@ from morningai.embedded.process import ChildProcess, Command
 
 SERVICES = ("gateway", "orchestrator", "docs", "faqgen", "codegen", "tenancy")
 DATABASE = "morningai"
+# What only tenancy presents: its second user on the bus, and the issuer of subscribers' credentials.
+CALLOUT_USER = "callout"
+ISSUER = "issuer"
+BUS_SECRETS = (*SERVICES, CALLOUT_USER, ISSUER)
+# The login that delivers the gateway's webhooks.
+SENDER = "gateway_sender"
 _PASSED_NAMES = frozenset(
     {
         "PATH",
@@ -47,12 +53,13 @@ class ServiceCommand:
 
 @dataclass(frozen=True)
 class ServiceConnections:
-    """`dsn` gives the connection string of a login; `nats_passwords` are by service."""
+    """`dsn` is by login, `nats_secrets` by the names of BUS_SECRETS, `secret_keys` by service."""
 
     dsn: Callable[[str], str]
     nats_url: str
-    nats_passwords: Mapping[str, str]
+    nats_secrets: Mapping[str, str]
     gateway_address: str
+    secret_keys: Mapping[str, str] = field(default_factory=dict)
 
 
 def passed_environment(given: Mapping[str, str]) -> dict[str, str]:
@@ -78,16 +85,28 @@ def service_environment(
         for other in SERVICES
         if other != name
     }
+    kept = {"MORNINGAI_SECRET_KEYS": keys} if (keys := connections.secret_keys.get(name)) else {}
+    sender = {"MORNINGAI_SENDER_DSN": connections.dsn(SENDER)} if name == "gateway" else {}
     return {
         **passed_environment(given),
         **addresses,
+        **kept,
+        **sender,
         "MORNINGAI_DATABASE_DSN": connections.dsn(f"{name}_app"),
         "MORNINGAI_RELAY_DSN": connections.dsn(f"{name}_relay"),
         "MORNINGAI_NATS_URL": connections.nats_url,
         "MORNINGAI_NATS_USER": name,
-        "MORNINGAI_NATS_PASSWORD": connections.nats_passwords[name],
+        "MORNINGAI_NATS_PASSWORD": connections.nats_secrets[name],
         "MORNINGAI_GRPC_ADDRESS": service_address(name, sockets, connections.gateway_address),
         "MORNINGAI_WORK_DIR": str(data_dir.work / name),
+        **(_door_environment(connections) if name == "tenancy" else {}),
+    }
+
+
+def _door_environment(connections: ServiceConnections) -> dict[str, str]:
+    return {
+        "MORNINGAI_CALLOUT_PASSWORD": connections.nats_secrets[CALLOUT_USER],
+        "MORNINGAI_ISSUER_SECRET": connections.nats_secrets[ISSUER],
     }
 
 

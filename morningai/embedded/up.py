@@ -88,7 +88,7 @@ class _Voice:
             return
         rows = [
             ("gateway", str(run["gateway"])),
-            ("bus", plan.bus),
+            ("bus", f"{plan.bus} (for subscribers, with a tenant's key)"),
             ("database", plan.database),
             ("data folder", str(run["data_dir"])),
             ("logs", str(run["logs"])),

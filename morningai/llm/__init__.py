@@ -8,8 +8,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from morningai.llm.budget import Budget, Reservation, Uncharged
 from morningai.llm.completion import Completion
 from morningai.llm.errors import (
+    BudgetExhausted,
     ModelFailure,
     ModelOutputCut,
     ModelOutputInvalid,
@@ -22,6 +24,7 @@ from morningai.llm.errors import (
 from morningai.llm.prompt import Prompt, PromptTemplate, load_prompt
 from morningai.llm.settings import ModelSettings
 from morningai.llm.start import connect_model
+from morningai.llm.tenant_budget import TenantBudget
 from morningai.llm.tokens import estimate_tokens
 
 if TYPE_CHECKING:
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from morningai.llm.tracing import instrument_model_calls
 
 __all__ = [
+    "Budget",
+    "BudgetExhausted",
     "Completion",
     "ModelClient",
     "ModelFailure",
@@ -41,6 +46,9 @@ __all__ = [
     "ModelUnavailable",
     "Prompt",
     "PromptTemplate",
+    "Reservation",
+    "TenantBudget",
+    "Uncharged",
     "Usage",
     "connect_model",
     "estimate_tokens",

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from morningai.deadline import seconds_left
 from morningai.errors import InvalidInput
+from morningai.llm.budget import Budget
 from morningai.llm.completion import Completion
 from morningai.llm.connection import Message, Reply, make_connection
 from morningai.llm.endpoint import Endpoint, Meter, Question
@@ -32,9 +33,12 @@ _REPEATED_ANSWER_CHARACTERS = 4_000
 
 
 class ModelClient:
-    def __init__(self, settings: ModelSettings, endpoint: Endpoint) -> None:
+    """Asks after `charged_to`: a call that nobody pays for cannot be made."""
+
+    def __init__(self, settings: ModelSettings, endpoint: Endpoint, budget: Budget | None = None) -> None:
         self._settings = settings
         self._endpoint = endpoint
+        self._budget = budget
 
     @classmethod
     def from_settings(cls, settings: ModelSettings) -> ModelClient | None:
@@ -44,6 +48,10 @@ class ModelClient:
         if settings.model is None:
             raise InvalidInput("MORNINGAI_MODEL_NAME", "is not set", remedy="Name the model that the endpoint serves.")
         return cls(settings, Endpoint(settings, make_connection(settings), settings.model))
+
+    def charged_to(self, budget: Budget) -> ModelClient:
+        """The same endpoint, its calls charged to the budget."""
+        return ModelClient(self._settings, self._endpoint, budget)
 
     @property
     def engine(self) -> str:
@@ -60,7 +68,7 @@ class ModelClient:
     async def complete(
         self, prompt: Prompt, schema: type[M], max_output_tokens: int, *, temperature: float = 0.0
     ) -> Completion[M]:
-        """Raises ModelUnavailable when trying later may help, else one of the ModelFailures."""
+        """Raises ModelUnavailable when trying later may help, else one of the ModelFailures, BudgetExhausted too."""
         output = JsonOutput(schema)
         return await self._within_deadline(output, _question(prompt, output, max_output_tokens, temperature))
 
@@ -75,7 +83,8 @@ class ModelClient:
         await self._endpoint.close()
 
     async def _within_deadline(self, output: Output[T], question: Question) -> Completion[T]:
-        meter = Meter()
+        assert self._budget is not None, "charged_to says whose budget pays for the call"
+        meter = Meter(self._budget)
         total_seconds = _shorter(self._settings.total_timeout_seconds, seconds_left())
         try:
             async with asyncio.timeout(total_seconds):

@@ -9,6 +9,7 @@ from typing import Protocol
 import structlog
 from openai import APIStatusError, AsyncOpenAI
 
+from morningai.llm.budget import Budget
 from morningai.llm.connection import Message, Reply, Request, reads_fewer_tokens, stream_reply
 from morningai.llm.dialect import Dialect, Structure
 from morningai.llm.errors import (
@@ -35,6 +36,10 @@ from morningai.llm.settings import ModelSettings
 from morningai.llm.tokens import estimate_tokens
 
 log = structlog.get_logger()
+
+# What a chat template adds to a message, at most, and how long settling may take.
+_TEMPLATE_TOKENS = 16
+_SETTLING_SECONDS = 60.0
 
 
 class Shape(Protocol):
@@ -79,8 +84,9 @@ class Question:
 
 @dataclass
 class Meter:
-    """Counts over everything that one call needed, its failed attempts included."""
+    """Counts over everything that one call needed, its failed attempts included, and charges each attempt."""
 
+    budget: Budget
     attempts: int = 0
     usage: Usage = Usage()  # noqa: RUF009  frozen
 
@@ -116,15 +122,27 @@ class Endpoint:
 
     async def _attempt(self, request: Request, meter: Meter) -> Reply:
         reply = Reply()
+        reservation = await meter.budget.reserve(
+            self.model,
+            prompt_tokens=estimate_tokens(request.text) + _TEMPLATE_TOKENS * len(request.messages),
+            output_tokens=request.max_output_tokens,
+            lifetime_seconds=self._settings.total_timeout_seconds + _SETTLING_SECONDS,
+        )
+        await reservation.mark_sent()
         meter.attempts += 1
         try:
             await stream_reply(self._connection, request, reply)
         except BaseException as error:
             # Of an attempt that broke off nobody knows what it cost: it is charged, unless it was never worked on.
-            if not was_not_worked_on(error):
+            if was_not_worked_on(error):
+                await reservation.release()
+            else:
                 meter.usage += reply.charge(request)
+                await reservation.settle_in_full()
             raise
-        meter.usage += reply.charge(request)
+        used = reply.charge(request)
+        meter.usage += used
+        await reservation.settle(used)
         return reply
 
     def _adapt_or_give_up(self, error: APIStatusError, request: Request, *, structured: bool) -> Dialect:

@@ -9,7 +9,8 @@ MorningAIError
         ├── ModelOutputCut        the answer reached the token limit and stopped in the middle
         ├── ModelTruncated        the server silently dropped part of the prompt
         ├── ModelPromptTooLong    prompt and answer do not fit the context
-        └── ModelRefused          the server refused the call: key, model name, or content
+        ├── ModelRefused          the server refused the call: key, model name, or content
+        └── BudgetExhausted       the tenant's budget has not so much left; nothing was sent
 """
 
 from __future__ import annotations
@@ -98,3 +99,14 @@ class ModelRefused(ModelFailure):
     def __init__(self, problem: str, *, remedy: str, status: int | None = None) -> None:
         super().__init__("model_refused", f"The model's server refused the call: {problem}.", remedy=remedy)
         self.status = status
+
+
+class BudgetExhausted(ModelFailure):
+    def __init__(self, budget: str) -> None:
+        ends = "the next month begins" if budget.endswith("month") else "the next day begins"
+        super().__init__(
+            "budget_exhausted",
+            f"The budget {budget} of your tenant has not enough left for this call.",
+            remedy=f"Wait until {ends} (UTC), or have {budget} raised; `morningai limits show` shows it.",
+        )
+        self.budget = budget

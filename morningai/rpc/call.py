@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, TypeAlias
 
 import grpc
@@ -24,16 +25,34 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 PROOF_KEY = "morningai-proof"
 
 
+class CallClass(StrEnum):
+    """What a call is counted as by the rate limits; a tenant has one for each."""
+
+    READ = "read"
+    WRITE = "write"
+    CREATE_TASK = "create_task"
+    UPLOAD = "upload"
+    WATCH = "watch"
+
+
 @dataclass(frozen=True)
 class MethodRule:
     """A method's options; `full_name` is e.g. /morningai.api.tasks.v1.TaskService/GetTask;
-    `streaming` of those that answer with a stream."""
+    `streaming` of those that answer with a stream.
+
+    A method without a scope is internal and needs no proof.
+    """
 
     full_name: str
     request: type[Message]
     required_scope: str
     internal: bool
+    call_class: CallClass
     streaming: bool = False
+
+    @property
+    def unproven(self) -> bool:
+        return not self.required_scope
 
 
 @dataclass(frozen=True)
@@ -56,7 +75,7 @@ CURRENT_CALL: ContextVar[Call] = ContextVar("current_call")
 
 
 class UndeclaredScope(Exception):
-    """A method without a required scope; the server that holds it does not start."""
+    """A method without a required scope, or a public one without a proof; the server that holds it does not start."""
 
 
 def rules_of(service: str) -> dict[str, MethodRule]:
@@ -67,30 +86,50 @@ def rules_of(service: str) -> dict[str, MethodRule]:
 
 def _rule(service: str, method: MethodDescriptor) -> MethodRule:
     declared = method.GetOptions().Extensions
-    scope = str(declared[options.required_scope])
-    if not scope:
+    scope, internal = str(declared[options.required_scope]), bool(declared[options.internal])
+    if declared[options.unproven] and (scope or not internal):
+        raise UndeclaredScope(f"{service}/{method.name} is unproven, but not internal, or declares a required_scope")
+    if not scope and not declared[options.unproven]:
         raise UndeclaredScope(f"{service}/{method.name} declares no required_scope")
     request = GetMessageClass(method.input_type)
-    internal = bool(declared[options.internal])
-    return MethodRule(f"/{service}/{method.name}", request, scope, internal, streaming=method.server_streaming)
+    call_class, streaming = _call_class(method, scope), bool(method.server_streaming)
+    return MethodRule(f"/{service}/{method.name}", request, scope, internal, call_class, streaming)
+
+
+def _call_class(method: MethodDescriptor, scope: str) -> CallClass:
+    declared = method.GetOptions().Extensions[options.call_class]
+    if declared:
+        return CallClass(options.CallClass.Name(declared).removeprefix("CALL_CLASS_").lower())
+    if method.client_streaming:
+        return CallClass.UPLOAD
+    if method.server_streaming:
+        return CallClass.WATCH
+    return CallClass.READ if scope.endswith(".read") else CallClass.WRITE
 
 
 @asynccontextmanager
 async def rpc_session(database: Database) -> AsyncIterator[Session]:
     """The tenant's session of the current call, if its proof holds the method's scope."""
     call = CURRENT_CALL.get()
+    if not call.proof:
+        raise _no_proof()
     async with database.tenant_session(call.proof) as session:
         require_scope(call.rule, session.scopes)
         yield session
 
 
 def begin_call(call: Call) -> Call:
-    """Raises Unauthenticated without a proof, PermissionDenied for one that does not even claim the scope."""
-    if not call.proof:
-        raise Unauthenticated("No proof came with the call.")
-    require_scope(call.rule, call.claimed_scopes)
+    """Raises Unauthenticated without a proof, unless the method needs none."""
+    if not call.proof and not call.rule.unproven:
+        raise _no_proof()
     CURRENT_CALL.set(call)
     return call
+
+
+def check_claim(call: Call) -> None:
+    """Raises PermissionDenied for a proof that does not even claim the scope."""
+    if not call.rule.unproven:
+        require_scope(call.rule, call.claimed_scopes)
 
 
 def require_scope(rule: MethodRule, scopes: Collection[str]) -> None:
@@ -99,3 +138,7 @@ def require_scope(rule: MethodRule, scopes: Collection[str]) -> None:
         raise PermissionDenied(
             f"The key does not have the scope '{rule.required_scope}'.", remedy="Use a key that has it."
         )
+
+
+def _no_proof() -> Unauthenticated:
+    return Unauthenticated("No proof came with the call.")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from morningai.errors import ResourceExhausted
+from morningai.errors import RateLimited
 from morningai.rpc.call import Call
 
 ChannelOptions = tuple[tuple[str, int], ...]
@@ -59,14 +59,16 @@ class TenantCalls:
 
     @contextmanager
     def hold(self, call: Call) -> Iterator[None]:
-        """While the call lasts. Raises ResourceExhausted."""
+        """While the call lasts. Raises RateLimited."""
         if call.rule.streaming:
             open_ones, most, kind = self._watches, self._limits.watches_per_tenant, "watches"
         else:
             open_ones, most, kind = self._calls, self._limits.calls_per_tenant, "calls"
         if most is not None and open_ones[call.tenant] >= most:
-            raise ResourceExhausted(
-                f"Your tenant has {most} {kind} open, the most at a time.", remedy=f"End one of the {kind} first."
+            raise RateLimited(
+                f"{kind}_per_tenant",
+                f"Your tenant has {most} {kind} open, the most at a time.",
+                remedy=f"End one of the {kind} first.",
             )
         open_ones[call.tenant] += 1
         try:

@@ -15,8 +15,8 @@ from morningai.errors import InvalidInput
 LENGTH_DELIMITED = 2
 # Twice the largest upload by default, and a bound for many small messages.
 MOST_READ_ON_BYTES = 1024**3
-# For a caller that nobody knows: a request, and a little more.
-MOST_READ_ON_OF_STRANGERS_BYTES = 8 * 1024**2
+# For a caller that nobody knows, or that comes too often: a request, and a little more.
+MOST_READ_ON_OF_REFUSED_BYTES = 8 * 1024**2
 FEWEST_BYTES = 4096
 
 

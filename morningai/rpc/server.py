@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
@@ -19,20 +19,25 @@ from psycopg_pool import PoolTimeout
 from morningai.deadline import begin_deadline, is_past
 from morningai.errors import DeadlineExceeded, MorningAIError, Permanent, Unauthenticated, Unavailable, plain
 from morningai.logging import bind_contextvars, clear_contextvars
-from morningai.rpc.call import PROOF_KEY, Call, Context, MethodRule, begin_call, rules_of
+from morningai.rpc.call import PROOF_KEY, Call, Context, MethodRule, begin_call, check_claim, rules_of
 from morningai.rpc.limits import TenantCalls
 from morningai.rpc.listening import Deadlines, Listening
 from morningai.rpc.registry import HEALTH, REFLECTION, RuledServer, is_open
-from morningai.rpc.request import MOST_READ_ON_OF_STRANGERS_BYTES, Requests, read_on
+from morningai.rpc.request import MOST_READ_ON_OF_REFUSED_BYTES, Requests, read_on
 from morningai.rpc.status import abort
 from morningai.rpc.tls import check_plaintext, server_credentials
 
 log = structlog.get_logger()
 
-READ_ON_OF_STRANGERS_SECONDS = 2.0
+READ_ON_OF_REFUSED_SECONDS = 2.0
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 # Turns the call's metadata into a proof; empty when there is none.
 Prove: TypeAlias = Callable[[Context], Awaitable[str]]
+# Raises RateLimited for a call that comes too early.
+Admit: TypeAlias = Callable[[str, MethodRule], Awaitable[None]]
+Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
+# Raises what is known already to refuse a call with this metadata.
+Refuse: TypeAlias = Callable[[Metadata, MethodRule], None]
 Unary: TypeAlias = Callable[[object, Context], Awaitable[object]]
 Streaming: TypeAlias = Callable[[object, Context], AsyncIterator[object]]
 ReadUnary: TypeAlias = Callable[[AsyncIterator[bytes], Context], Awaitable[object]]
@@ -46,8 +51,50 @@ async def internal_proof(context: Context) -> str:
     return metadata_value(context, PROOF_KEY)
 
 
+def refuse_none(metadata: Metadata, rule: MethodRule) -> None:
+    """Every call is looked at."""
+
+
+async def admit_all(proof: str, rule: MethodRule) -> None:
+    """Between services nothing is limited."""
+
+
 def metadata_value(context: Context, key: str) -> str:
-    return next((str(value) for name, value in context.invocation_metadata() or () if name == key), "")
+    return value_of(context.invocation_metadata() or (), key)
+
+
+def value_of(metadata: Metadata, key: str) -> str:
+    return next((str(value) for name, value in metadata if name == key), "")
+
+
+class RefusingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
+    """Refuses before anything is spent on a call: a flood gets no span, no line in the log and no request parsed."""
+
+    def __init__(self, rules: Mapping[str, MethodRule], refuse: Refuse) -> None:
+        self._rules = rules
+        self._refuse = refuse
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        rule = self._rules.get(details.method)
+        if rule is not None:
+            try:
+                self._refuse(details.invocation_metadata or (), rule)
+            except MorningAIError as error:
+                return _refusing(error)
+        return await continuation(details)
+
+
+def _refusing(error: MorningAIError) -> Handler:
+    async def refuse(received: AsyncIterator[bytes], context: Context) -> None:
+        await _read_on_for_a_moment(received)
+        await abort(context, error)
+
+    # Takes every kind of call, and none of its messages as a request.
+    return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 class ClosingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
@@ -86,33 +133,33 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
 
     def __init__(
         self,
-        rules: dict[str, MethodRule],
+        rules: Mapping[str, MethodRule],
         prove: Prove,
+        admit: Admit,
         *,
         listening: Listening,
         open_services: Collection[str] = (HEALTH,),
-        public: bool,
     ) -> None:
         self._rules = rules
         self._deadlines = listening.deadlines
         self._tenant_calls = TenantCalls(listening.limits)
         self._prove = prove
+        self._admit = admit
         self._open_services = open_services
-        self._public = public
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
         details: grpc.HandlerCallDetails,
     ) -> Handler:
-        """A method without a rule, and at the public door an internal one, is as unknown as one that does not exist."""
+        """A method without a rule is as unknown as one that does not exist."""
         handler = await continuation(details)
         rule = self._rules.get(details.method)
         if handler is None or is_open(details.method, self._open_services):
             return handler
-        if rule is None or (self._public and rule.internal):
+        if rule is None:
             return cast(Handler, None)
-        return _wrapped(handler, Terms(rule, self._prove, self._deadlines, self._tenant_calls))
+        return _wrapped(handler, Terms(rule, self._prove, self._admit, self._deadlines, self._tenant_calls))
 
 
 @dataclass(frozen=True)
@@ -121,6 +168,7 @@ class Terms:
 
     rule: MethodRule
     prove: Prove
+    admit: Admit
     deadlines: Deadlines
     tenant_calls: TenantCalls
 
@@ -150,10 +198,9 @@ async def _only(received: AsyncIterator[bytes], rule: MethodRule) -> object:
 def _unary(behaviour: Unary, takes: Takes, terms: Terms) -> ReadUnary:
     async def call(received: AsyncIterator[bytes], context: Context) -> object:
         try:
-            async with _time_of_call(context, terms):
-                with terms.tenant_calls.hold(await _begin(context, terms, received)):
-                    request = await _or_read_on(takes(received, terms.rule), received)
-                    return await _or_read_on(behaviour(request, context), received)
+            async with _time_of_call(context, terms), _begun(context, terms, received):
+                request = await _or_read_on(takes(received, terms.rule), received)
+                return await _or_read_on(behaviour(request, context), received)
         except Exception as error:  # the gRPC boundary
             await _fail(context, terms.rule, error)
             raise
@@ -164,12 +211,11 @@ def _unary(behaviour: Unary, takes: Takes, terms: Terms) -> ReadUnary:
 def _streaming(behaviour: Streaming, takes: Takes, terms: Terms) -> ReadStreaming:
     async def call(received: AsyncIterator[bytes], context: Context) -> AsyncIterator[object]:
         try:
-            async with _time_of_call(context, terms):
-                with terms.tenant_calls.hold(await _begin(context, terms, received)):
-                    request = await _or_read_on(takes(received, terms.rule), received)
-                    async with aclosing(cast("AsyncGenerator[object, None]", behaviour(request, context))) as responses:
-                        async for response in responses:
-                            yield response
+            async with _time_of_call(context, terms), _begun(context, terms, received):
+                request = await _or_read_on(takes(received, terms.rule), received)
+                async with aclosing(cast("AsyncGenerator[object, None]", behaviour(request, context))) as responses:
+                    async for response in responses:
+                        yield response
         except Exception as error:  # noqa: BLE001  # the gRPC boundary
             await _fail(context, terms.rule, error)
 
@@ -192,16 +238,27 @@ async def _or_read_on(doing: Awaitable[object], received: AsyncIterator[bytes]) 
         raise
 
 
-async def _begin(context: Context, terms: Terms, received: AsyncIterator[bytes]) -> Call:
+@asynccontextmanager
+async def _begun(context: Context, terms: Terms, received: AsyncIterator[bytes]) -> AsyncIterator[None]:
     clear_contextvars()
     bind_contextvars(method=terms.rule.full_name)
-    try:
-        return begin_call(Call(await terms.prove(context), terms.rule))
-    except Permanent:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(READ_ON_OF_STRANGERS_SECONDS):
-                await read_on(received, MOST_READ_ON_OF_STRANGERS_BYTES)
-        raise
+    with ExitStack() as held:
+        try:
+            call = begin_call(Call(await terms.prove(context), terms.rule))
+            await terms.admit(call.proof, terms.rule)
+            check_claim(call)
+            held.enter_context(terms.tenant_calls.hold(call))
+        except MorningAIError:
+            await _read_on_for_a_moment(received)
+            raise
+        yield
+
+
+async def _read_on_for_a_moment(received: AsyncIterator[bytes]) -> None:
+    """For a caller that is refused before its request is read."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(READ_ON_OF_REFUSED_SECONDS):
+            await read_on(received, MOST_READ_ON_OF_REFUSED_BYTES)
 
 
 async def _fail(context: Context, rule: MethodRule, error: Exception) -> None:
@@ -237,6 +294,8 @@ class RpcServer:
         services: Sequence[str],
         *,
         prove: Prove = internal_proof,
+        admit: Admit = admit_all,
+        refuse: Refuse = refuse_none,
         listening: Listening | None = None,
         public: bool = False,
     ) -> None:
@@ -245,12 +304,14 @@ class RpcServer:
         listening = listening or Listening()
         self._credentials = _credentials(address, listening)
         rules = {name: rule for service in services for name, rule in rules_of(service).items()}
+        served = {name: rule for name, rule in rules.items() if not (public and rule.internal)}
         open_services = (HEALTH, REFLECTION) if listening.reflection else (HEALTH,)
         server = grpc.aio.server(
             interceptors=[
+                RefusingInterceptor(served, refuse),
                 ClosingInterceptor(),
                 aio_server_interceptor(filter_=negate(health_check())),  # type: ignore[no-untyped-call]
-                CallInterceptor(rules, prove, listening=listening, open_services=open_services, public=public),
+                CallInterceptor(served, prove, admit, listening=listening, open_services=open_services),
             ],
             options=[*listening.limits.options(), ("grpc.so_reuseport", 0)],
             maximum_concurrent_rpcs=listening.limits.concurrent_calls,

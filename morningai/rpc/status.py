@@ -8,7 +8,7 @@ import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, Help, ResourceInfo, RetryInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, Help, QuotaFailure, ResourceInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
@@ -21,7 +21,8 @@ from morningai.errors import (
     MorningAIError,
     NotFound,
     PermissionDenied,
-    ResourceExhausted,
+    QuotaExceeded,
+    RateLimited,
     Retryable,
     StepFailure,
     Unauthenticated,
@@ -42,7 +43,8 @@ CODES: tuple[tuple[type[MorningAIError], grpc.StatusCode], ...] = (
     (PermissionDenied, grpc.StatusCode.PERMISSION_DENIED),
     (Conflict, grpc.StatusCode.ABORTED),
     (DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED),
-    (ResourceExhausted, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (QuotaExceeded, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (RateLimited, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (Retryable, grpc.StatusCode.UNAVAILABLE),
 )
 DEFAULT_RETRY_SECONDS = 1.0
@@ -83,8 +85,25 @@ def remedy_of(error: grpc.RpcError) -> str:
     return next((str(info.metadata.get("remedy", "")) for info in _unpack(error, ErrorInfo)), "")
 
 
+def limit_of(error: grpc.RpcError) -> str:
+    """The limit that a failed call names; empty when it names none."""
+    return next((str(info.metadata.get("limit", "")) for info in _unpack(error, ErrorInfo)), "")
+
+
+def retry_seconds_of(error: grpc.RpcError) -> float | None:
+    """After how long a failed call may be made again; None when it does not say."""
+    return next((info.retry_delay.ToNanoseconds() / 1e9 for info in _unpack(error, RetryInfo)), None)
+
+
 def _details(error: MorningAIError, remedy: str) -> list[Message]:
-    details: list[Message] = [ErrorInfo(reason=error.reason, domain=DOMAIN, metadata={"remedy": remedy})]
+    info = ErrorInfo(reason=error.reason, domain=DOMAIN, metadata={"remedy": remedy})
+    details: list[Message] = [info]
+    if isinstance(error, (RateLimited, QuotaExceeded)):
+        info.metadata["limit"] = error.limit
+        violation_of_quota = QuotaFailure.Violation(
+            subject=error.limit, description=_clipped(error.message, LONGEST_MESSAGE_BYTES)
+        )
+        details.append(QuotaFailure(violations=[violation_of_quota]))
     if isinstance(error, InvalidInput):
         description = f"{_clipped(error.problem, LONGEST_MESSAGE_BYTES)} {remedy}".strip()
         violation = BadRequest.FieldViolation(field=error.field, description=description)

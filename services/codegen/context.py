@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from morningai.llm import estimate_tokens
 from services.codegen.domain.changes import Failure
 from services.codegen.domain.policy import is_protected
+from services.codegen.domain.python import parse
 from services.codegen.domain.rewrites import Symbol, find_symbols
 
 # Weights in the order of how directly a sign points at the code; only their order matters.
@@ -160,11 +161,7 @@ def _test_source(files: Mapping[str, str], failure: Failure) -> str:
 
 
 def _imports(source: str) -> Iterator[str]:
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError):
-        return
-    for node in ast.walk(tree):
+    for node in ast.walk(parse(source) or ast.Module([], [])):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

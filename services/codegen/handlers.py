@@ -23,6 +23,7 @@ from morningai.bus.handling import Short
 from morningai.bus.work import Finish, Long, Work, request_cancel
 from morningai.db.session import Database, Session
 from morningai.errors import StepFailure, plain
+from morningai.llm import TenantBudget
 from morningai.rpc.channel import error_of, proof_metadata
 from services.codegen import repository
 from services.codegen.domain.changes import Change, ChangeRequest, Provenance
@@ -46,14 +47,23 @@ class Workshop:
     settings: Settings
     sandbox: Sandbox | None = None
 
-    async def tools(self) -> Tools:
-        """Raises StepFailure("sandbox_unavailable"): generated code runs in a sandbox or not at all."""
+    async def tools(self, work: Work) -> Tools:
+        """With the model's calls charged to the tenant of the work.
+
+        Raises StepFailure("model_unavailable") and StepFailure("sandbox_unavailable"): no code without both.
+        """
+        if self.model is None:
+            raise StepFailure(
+                "model_unavailable",
+                "No model is configured, and the extractive engine writes no code.",
+                remedy="Run `morningai model install` and start again, or set OPENAI_BASE_URL.",
+            )
         if self.sandbox is None:
             self.sandbox = await Sandbox.probe(self.settings.work_dir / "sandbox")
         settings = self.settings
         return Tools(
             suite=Suite(self.sandbox, Limits(wall_seconds=settings.codegen_test_seconds)),
-            model=self.model,
+            model=self.model.charged_to(TenantBudget(work.database, work.proof)),
             budget=Budget(
                 attempts=settings.codegen_attempts, tokens=settings.codegen_tokens, seconds=settings.codegen_seconds
             ),
@@ -86,13 +96,7 @@ async def on_cancel_work(session: Session, envelope: Envelope, message: Message)
 
 
 async def generate_change(work: Work, message: events.GenerateChange, workshop: Workshop) -> Finish:
-    if workshop.model is None:
-        raise StepFailure(
-            "model_unavailable",
-            "No model is configured, and the extractive engine writes no code.",
-            remedy="Run `morningai model install` and start again, or set OPENAI_BASE_URL.",
-        )
-    tools = await workshop.tools()
+    tools = await workshop.tools(work)
     with tempfile.TemporaryDirectory(dir=workshop.settings.work_dir) as scratch:
         bundle = Path(scratch) / "snapshot.bundle"
         digest = await _fetch_bundle(workshop, work.proof, message.snapshot.name, bundle)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from morningai.llm import Completion, ModelFailure, ModelRefused, Prompt, load_prompt
+from morningai.errors import storable
+from morningai.llm import BudgetExhausted, Completion, ModelFailure, ModelRefused, Prompt, load_prompt
 from services.codegen.context import Context, choose_context
 from services.codegen.domain.changes import Baseline, SuiteRun
 from services.codegen.domain.edits import apply_edits, parse_edits
 from services.codegen.domain.policy import REGULAR_FILE, check_patch
+from services.codegen.domain.python import parse_or_raise
 from services.codegen.domain.rewrites import apply_rewrites
 from services.codegen.errors import EditRefused
 from services.codegen.suite import Suite
@@ -51,6 +52,8 @@ class Prepared:
 
     workspace: Workspace
     tree: Path
+    paths: frozenset[str]
+    """Of all its files."""
     files: Mapping[str, str]
 
 
@@ -82,10 +85,13 @@ async def prepare(bundle: Path, commit: str, folder: Path, *, limits: WorkspaceL
     await workspace.export(commit, folder / "base")
     entries = await workspace.entries(commit)
     small = {path: entry for path, entry in entries.items() if entry.size_bytes <= _LARGEST_EDITED_BYTES}
-    plain = {path: entry.object_id for path, entry in small.items() if entry.mode == REGULAR_FILE}
+    plain = {
+        path: entry.object_id for path, entry in small.items() if entry.mode == REGULAR_FILE and path.isprintable()
+    }
     contents = await workspace.contents(plain.values())
     texts = {path: _text(contents[object_id]) for path, object_id in plain.items()}
-    return Prepared(workspace, folder / "base", {path: text for path, text in texts.items() if text is not None})
+    shown = {path: text for path, text in texts.items() if text is not None}
+    return Prepared(workspace, folder / "base", frozenset(entries), shown)
 
 
 async def run_baseline(suite: Suite, tree: Path) -> Baseline:
@@ -103,7 +109,10 @@ def find_context(
 async def ask(
     model: EditModel, context: Context, instruction: str, *, feedback: str, attempt: int, max_output_tokens: int
 ) -> Reply:
-    """A reply that cannot be used is an answer too: it is recorded and costs an attempt. ModelRefused is raised."""
+    """A reply that cannot be used is an answer too: it is recorded and costs an attempt.
+
+    ModelRefused and BudgetExhausted are raised.
+    """
     name, version = _prompt_for(context, attempt, is_small=is_small(model))
     prompt = load_prompt(__package__, name, version).fill(
         {
@@ -117,12 +126,12 @@ async def ask(
     label = f"{name}.v{version}"
     try:
         done = await model.complete_text(prompt, max_output_tokens, temperature=_FIRST if attempt == 1 else _LATER)
-    except ModelRefused:
+    except (ModelRefused, BudgetExhausted):
         raise
     except ModelFailure as error:
         used = error.usage
         return Reply("", label, model.engine, model.model, used.prompt_tokens, used.completion_tokens, error.message)
-    return Reply(done.value, label, done.engine, done.model, done.prompt_tokens, done.completion_tokens)
+    return Reply(storable(done.value), label, done.engine, done.model, done.prompt_tokens, done.completion_tokens)
 
 
 async def draft(prepared: Prepared, context: Context, reply: Reply, test_files: frozenset[str]) -> Draft:
@@ -132,13 +141,14 @@ async def draft(prepared: Prepared, context: Context, reply: Reply, test_files: 
     files = edited_files(reply.text, prepared.files, context)
     base = prepared.workspace.commit
     tree = await prepared.workspace.write_tree(base, {path: text.encode() for path, text in files.items()})
-    check_patch(await prepared.workspace.changes(base, tree), test_files)
+    check_patch(await prepared.workspace.changes(base, tree), test_files, prepared.paths)
     return Draft(tree, await prepared.workspace.diff(base, tree))
 
 
 def edited_files(reply: str, files: Mapping[str, str], context: Context) -> dict[str, str]:
     """The new texts by path; a file with Windows line ends keeps them."""
-    texts = {path: text.replace("\r\n", "\n") for path, text in files.items()}
+    texts = {path: text.replace("\r\n", "\n") if _has_windows_ends(text) else text for path, text in files.items()}
+    reply = reply.replace("\r\n", "\n")
     edits = parse_edits(reply)
     changed = apply_edits(edits, texts, context.shown) if edits else apply_rewrites(reply, texts, context.shown)
     for path, text in changed.items():
@@ -171,13 +181,18 @@ def _prompt_for(context: Context, attempt: int, *, is_small: bool) -> tuple[str,
 
 def _check_syntax(path: str, text: str) -> None:
     try:
-        ast.parse(text)
-    except (SyntaxError, ValueError) as error:
+        parse_or_raise(text)
+    except SyntaxError as error:
         raise EditRefused(f"After the edit {path} is not valid Python: {error}.") from error
 
 
 def _with_line_ends(text: str, original: str) -> str:
-    return text.replace("\n", "\r\n") if "\r\n" in original else text
+    return text.replace("\n", "\r\n") if _has_windows_ends(original) else text
+
+
+def _has_windows_ends(text: str) -> bool:
+    """True when every line ends so; where line ends are mixed each stays as it is."""
+    return 0 < text.count("\r\n") == text.count("\n")
 
 
 def _text(content: bytes) -> str | None:

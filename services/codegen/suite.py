@@ -9,10 +9,12 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Required
 
-from pydantic import TypeAdapter
+from pydantic import BeforeValidator, TypeAdapter
 from typing_extensions import TypedDict
 
+from morningai.errors import storable
 from services.codegen import harness
 from services.codegen.domain.changes import Failure, Frame, Outcome, SuiteRun, SuiteStatus
 from services.codegen.sandbox import Limits, Sandbox, SandboxedRun, sandbox_unavailable
@@ -20,6 +22,8 @@ from services.codegen.sandbox import Limits, Sandbox, SandboxedRun, sandbox_unav
 _HARNESS_FOLDER = Path(harness.__file__).parent
 _HARNESS_MOUNT = "/harness"
 _KEY_BYTES = 32
+# What follows the key on the harness's standard input.
+_REAL, _CONTROL = b"R", b"C"
 _OUTPUT_CHARACTERS = 4_000
 _PROBLEM_CHARACTERS = 300
 _OPTIONS = (
@@ -37,14 +41,17 @@ _USAGE_ERROR, _NO_TESTS = 4, 5
 _HONEST_EXIT_CODES = frozenset({0, 1, _NO_TESTS})
 
 
+_Text = Annotated[str, BeforeValidator(lambda value: storable(str(value)))]
+
+
 class _Record(TypedDict, total=False):
-    number: int
-    kind: str
-    id: str
-    when: str
-    outcome: str
-    text: str
-    frames: list[tuple[str, int, str]]
+    number: Required[int]
+    kind: Required[_Text]
+    id: _Text
+    when: _Text
+    outcome: _Text
+    text: _Text
+    frames: list[tuple[_Text, int, _Text]]
     exit_code: int
 
 
@@ -58,10 +65,13 @@ class _Tally:
     phases: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     uncollected: dict[str, None] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
+    tampered: dict[str, None] = field(default_factory=dict)
 
     def add(self, record: _Record) -> None:
         test_id, outcome = record.get("id", ""), record.get("outcome", "")
-        if record["kind"] == "phase":
+        if record["kind"] == "tampered":
+            self.tampered[test_id] = None
+        elif record["kind"] == "phase":
             self.phases.setdefault(test_id, []).append((record.get("when", ""), outcome))
         elif record["kind"] == "uncollected" and outcome == "failed":
             self.uncollected[test_id.partition("::")[0]] = None
@@ -82,18 +92,23 @@ class Suite:
         """What the sandbox held, in words for the evidence."""
         return f"{self.sandbox.describe()}; {self.limits}"
 
-    async def run(self, tree: Path, *, options: tuple[str, ...] = ()) -> SuiteRun:
+    async def run(self, tree: Path) -> SuiteRun:
         """Runs all tests of the tree; raises StepFailure("sandbox_unavailable") when the sandbox does not start."""
-        run = await self._run(tree, options)
-        if run.status == "misconfigured" and not options:
-            return await self._run(tree, _WITHOUT_ADDED_OPTIONS)
-        return run
+        return await self._run(tree, _REAL)
 
-    async def _run(self, tree: Path, options: tuple[str, ...]) -> SuiteRun:
+    async def run_control(self, tree: Path) -> SuiteRun:
+        """Runs all tests and makes each of them fail at its end."""
+        return await self._run(tree, _CONTROL)
+
+    async def _run(self, tree: Path, mode: bytes) -> SuiteRun:
+        run = await self._run_with(tree, mode, ())
+        return await self._run_with(tree, mode, _WITHOUT_ADDED_OPTIONS) if run.status == "misconfigured" else run
+
+    async def _run_with(self, tree: Path, mode: bytes, options: tuple[str, ...]) -> SuiteRun:
         key = secrets.token_bytes(_KEY_BYTES)
         command = (str(self.sandbox.host.python), f"{_HARNESS_MOUNT}/run_tests.py", "{report}", *_OPTIONS, *options)
         finished = await self.sandbox.run(
-            command, tree=tree, limits=self.limits, mounts={_HARNESS_MOUNT: _HARNESS_FOLDER}, secret=key
+            command, tree=tree, limits=self.limits, mounts={_HARNESS_MOUNT: _HARNESS_FOLDER}, secret=key + mode
         )
         return read_run(finished, key, command=command)
 
@@ -113,8 +128,9 @@ def read_run(finished: SandboxedRun, key: bytes, *, command: tuple[str, ...]) ->
         outcomes=tally.outcomes(),
         uncollected=tuple(tally.uncollected),
         failures=tuple(tally.failures),
+        tampered=tuple(tally.tampered),
         command=command,
-        output=finished.output.decode(errors="replace")[-_OUTPUT_CHARACTERS:],
+        output=storable(finished.output.decode(errors="replace")[-_OUTPUT_CHARACTERS:]),
         seconds=round(finished.seconds, 2),
     )
 
@@ -126,8 +142,11 @@ def _records(report: bytes, key: bytes) -> Iterator[_Record]:
         expected = hmac.new(key, body, hashlib.sha256).hexdigest().encode()
         if not hmac.compare_digest(signature, expected):
             return
-        record = _RECORD.validate_python(json.loads(body))
-        if record.get("number") != number:
+        try:
+            record = _RECORD.validate_python(json.loads(body))
+        except (ValueError, RecursionError):
+            return
+        if record["number"] != number:
             return
         yield record
 
@@ -149,4 +168,8 @@ def _outcome(phases: list[tuple[str, str]]) -> Outcome:
         return Outcome.FAILED
     if "skipped" in outcomes:
         return Outcome.SKIPPED
-    return Outcome.PASSED if [when for when, _ in phases] == ["setup", "call", "teardown"] else Outcome.FAILED
+    return (
+        Outcome.PASSED
+        if [when for when, _ in phases if when != "subtest"] == ["setup", "call", "teardown"]
+        else Outcome.FAILED
+    )

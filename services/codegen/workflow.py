@@ -18,7 +18,7 @@ import structlog
 from pydantic import TypeAdapter
 
 from morningai.errors import StepFailure
-from morningai.llm import ModelRefused
+from morningai.llm import BudgetExhausted, ModelRefused
 from services.codegen import nodes
 from services.codegen.context import Context
 from services.codegen.domain.changes import (
@@ -30,7 +30,15 @@ from services.codegen.domain.changes import (
     State,
     SuiteRun,
 )
-from services.codegen.domain.judgement import Expectation, Judgement, expect, judge, unmet
+from services.codegen.domain.judgement import (
+    Expectation,
+    Judgement,
+    describe_cause,
+    describe_end,
+    expect,
+    judge,
+    unmet,
+)
 from services.codegen.errors import EditRefused, PatchRefused
 from services.codegen.suite import Suite
 from services.codegen.verifier import Verification, verify
@@ -69,7 +77,7 @@ class Budget:
 @dataclass(frozen=True)
 class Tools:
     suite: Suite
-    model: nodes.EditModel | None
+    model: nodes.EditModel
     budget: Budget
     workspace_limits: WorkspaceLimits
 
@@ -100,7 +108,8 @@ class _Run:
     tools: Tools
     work: Work
     store: StepStore
-    started: float
+    started: float = 0.0
+    """Seconds since the epoch, of the first execution: its time goes on while a crash is being noticed."""
     model: ModelUse = ModelUse()  # noqa: RUF009  frozen
     attempts: int = 0
 
@@ -121,34 +130,36 @@ async def make_change(request: ChangeRequest, bundle: Path, *, tools: Tools, wor
     Raises what `work` raises, ModelUnavailable (worth a retry: the records are kept), and InvalidInput or StepFailure
     for a repository that cannot be read.
     """
-    run = _Run(request, bundle, tools, work, store, time.monotonic())
-    if tools.model is None:
-        return _ended(run, State.MODEL_UNAVAILABLE, "No model is configured, and the extractive engine writes no code.")
+    run = _Run(request, bundle, tools, work, store)
     try:
+        run.started = await run.once("start", 0, float, _now)
         with TemporaryDirectory(prefix="change-", dir=tools.suite.sandbox.folder) as folder:
-            return await _change(run, tools.model, Path(folder))
+            return await _change(run, Path(folder))
     except ModelRefused as error:
         return _ended(run, State.MODEL_UNAVAILABLE, error.message)
+    except BudgetExhausted as error:
+        return _ended(run, State.BUDGET_EXHAUSTED, str(error))
     except StepFailure as error:
         if error.reason != State.SANDBOX_UNAVAILABLE:
             raise
         return _ended(run, State.SANDBOX_UNAVAILABLE, error.message)
 
 
-async def _change(run: _Run, model: nodes.EditModel, folder: Path) -> Change:
-    budget = run.tools.budget
+async def _change(run: _Run, folder: Path) -> Change:
+    budget, model = run.tools.budget, run.tools.model
     await run.work.checkpoint(0.0, "Reading the repository")
     prepared = await nodes.prepare(run.bundle, run.request.commit, folder, limits=run.tools.workspace_limits)
     await run.work.checkpoint(0.1, "Running the tests twice before the change")
     baseline = await run.once("baseline", 0, Baseline, lambda: nodes.run_baseline(run.tools.suite, prepared.tree))
     if not baseline.completed:
-        reason = f"The tests cannot be run at this commit: the run {baseline.first.status.replace('_', ' ')}."
+        run_before = baseline.first if baseline.first.status != "completed" else baseline.second
+        reason = f"The tests cannot be run at this commit: {describe_end(run_before)}"
         return _ended(run, State.FAILED, reason, baseline=baseline)
     expectation = expect(baseline, run.request.instruction)
     context = _context(run, model, prepared, baseline, expectation)
     attempt = _Attempt(problem="", feedback="")
     while run.attempts < budget.attempts:
-        if exhausted := _exhausted(run):
+        if (exhausted := _exhausted(run)) and await run.store.get("reply", run.attempts + 1) is None:
             return _ended(
                 run, State.BUDGET_EXHAUSTED, exhausted, attempt=attempt, baseline=baseline, expected=expectation
             )
@@ -196,6 +207,7 @@ async def _try(
     trial = await run.once("trial", number, SuiteRun, lambda: _trial(run, prepared, draft))
     if problems := unmet(expectation, trial):
         problem = f"{len(problems)} expected tests do not pass: {', '.join(problems[:_NAMED])}."
+        problem += describe_cause(problems[0], trial)
         shown = "" if nodes.is_small(model) else draft.patch
         return _Attempt(problem, nodes.feedback_on_failures(shown, trial, problems), draft.patch)
     await run.work.checkpoint(progress, f"Attempt {number}: checking it independently")
@@ -217,11 +229,18 @@ async def _verified(run: _Run, draft: nodes.Draft, baseline: Baseline, expectati
             suite=run.tools.suite,
             limits=run.tools.workspace_limits,
             test_files=baseline.test_files,
+            shown_by_tests=expectation.shows_the_change,
         )
 
     verification = await run.once("verification", run.attempts, Verification, check)
-    judgement = judge(expectation, verification.restored, verification.complete)
-    return _Attempt(judgement.reason, nodes.feedback_on_refusal(judgement.reason), draft.patch, judgement, verification)
+    judged = judge(
+        expectation,
+        verification.restored,
+        verification.control,
+        complete=verification.complete,
+        tests_alone=verification.tests_alone,
+    )
+    return _Attempt(judged.reason, nodes.feedback_on_refusal(judged.reason), draft.patch, judged, verification)
 
 
 def _context(
@@ -233,8 +252,12 @@ def _context(
     return nodes.find_context(prepared, baseline, run.request.instruction, wanted, tokens)
 
 
+async def _now() -> float:
+    return time.time()
+
+
 def _exhausted(run: _Run) -> str:
-    budget, seconds = run.tools.budget, time.monotonic() - run.started
+    budget, seconds = run.tools.budget, time.time() - run.started
     if run.model.tokens >= budget.tokens:
         return f"The budget of {budget.tokens} tokens is used up after {run.attempts} attempts."
     if seconds >= budget.seconds:
@@ -272,7 +295,9 @@ def _ended(
         tree=checked.tree if checked else "",
         baseline=baseline,
         restored=checked.restored if checked else None,
+        control=checked.control if checked else None,
         complete=checked.complete if checked else None,
+        tests_alone=checked.tests_alone if checked else None,
         restored_files=checked.restored_files if checked else (),
         expected=tuple(sorted(expected.tests | expected.files)) if expected else (),
         flaky=tuple(sorted(baseline.flaky)) if baseline else (),

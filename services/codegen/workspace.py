@@ -12,10 +12,10 @@ import re
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from morningai.errors import InvalidInput, StepFailure
-from services.codegen.domain.policy import EXECUTABLE_FILE, REGULAR_FILE, SUBMODULE, FileChange, check_path
+from services.codegen.domain.policy import EXECUTABLE_FILE, REGULAR_FILE, SUBMODULE, FileChange
 from services.codegen.errors import EditRefused, PatchRefused
 from services.codegen.processes import Caps, run_process
 
@@ -124,6 +124,8 @@ class Workspace:
             mode = entries[path].mode if path in entries else REGULAR_FILE
             if mode not in _WRITTEN_MODES:
                 raise EditRefused(f"{path} is not a plain file.")
+            if path not in entries:
+                _check_place(path, entries)
             object_id = (await self._git("hash-object", "-w", "--stdin", stdin=content)).decode().strip()
             lines.append(f"{mode} {object_id} 0\t{path}")
         return await self._indexed(base, "\0".join([*lines, ""]).encode())
@@ -198,6 +200,13 @@ class Workspace:
         return finished.output
 
 
+def _check_place(path: str, entries: Mapping[str, Entry]) -> None:
+    if file := next((str(parent) for parent in PurePosixPath(path).parents if str(parent) in entries), None):
+        raise EditRefused(f"{path} cannot be added: {file} is a file, not a folder.")
+    if any(other.startswith(f"{path}/") for other in entries):
+        raise EditRefused(f"{path} cannot be added: it is a folder.")
+
+
 def _change(path: str, old: Entry | None, new: Entry | None, contents: Mapping[str, bytes]) -> FileChange:
     return FileChange(
         path=path,
@@ -213,7 +222,9 @@ def _write_files(target: Path, files: Mapping[str, tuple[str, bytes]]) -> None:
     # The sandbox's user is another one, and this process may have a strict umask.
     target.chmod(0o755)
     for path, (mode, content) in files.items():
-        file = target / check_path(path)
+        file = target / path
+        if not Path(os.path.normpath(file)).is_relative_to(target):
+            raise StepFailure("workspace_unreadable", f"The repository has a file outside of itself: {path!r}.")
         for folder in reversed(file.relative_to(target).parents[:-1]):
             (target / folder).mkdir(mode=0o755, exist_ok=True)
             (target / folder).chmod(0o755)

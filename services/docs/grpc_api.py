@@ -14,10 +14,11 @@ from morningai.api.search.v1 import search_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.sources.v1 import sources_pb2_grpc
 from morningai.db.session import Database
-from morningai.errors import AlreadyExists, InvalidInput, NotFound
+from morningai.errors import AlreadyExists, InvalidInput
 from morningai.evidence.messages import fact_message, passage_message
 from morningai.rpc.call import CURRENT_CALL, Context, rpc_session
 from morningai.rpc.channel import LARGEST_REPLY_BYTES
+from morningai.rpc.names import resource_id
 from morningai.rpc.pages import page_limit, page_of, read_token, write_token
 from services.docs import document_rows, index_rows, repository, uploads
 from services.docs.domain import Source, parse_source_id
@@ -93,7 +94,7 @@ class DocumentServicer(documents_pb2_grpc.DocumentServiceServicer):
         self._database = database
 
     async def GetDocument(self, request: documents.GetDocumentRequest, context: Context) -> documents.Document:
-        document_id = _uuid("document", request.name)
+        document_id = resource_id("document", request.name)
         async with rpc_session(self._database) as session:
             return document_message(await document_rows.get_document(session, document_id, version=request.version))
 
@@ -118,13 +119,13 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         limit = page_limit(request.limit, most=MOST_PASSAGES, default=MOST_PASSAGES, field="limit")
         async with rpc_session(self._database) as session:
             passages = await index_rows.search_chunks(
-                session, _uuid("snapshot", request.snapshot), request.query, limit=limit
+                session, resource_id("snapshot", request.snapshot), request.query, limit=limit
             )
         found = page_of(map(passage_message, passages), limit, most_bytes=LARGEST_LIST_BYTES)
         return search.SearchResponse(passages=found)
 
     async def GetOverview(self, request: search.GetOverviewRequest, context: Context) -> search.GetOverviewResponse:
-        snapshot_id = _uuid("snapshot", request.snapshot)
+        snapshot_id = resource_id("snapshot", request.snapshot)
         most = MOST_OVERVIEW_PASSAGES
         limit = page_limit(request.passage_limit, most=most, default=most, field="passage_limit")
         async with rpc_session(self._database) as session:
@@ -140,7 +141,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     ) -> AsyncIterator[search.GetBundleResponse]:
         proof = CURRENT_CALL.get().proof
         async with rpc_session(self._database) as session:
-            snapshot = await index_rows.get_snapshot(session, _uuid("snapshot", request.snapshot))
+            snapshot = await index_rows.get_snapshot(session, resource_id("snapshot", request.snapshot))
             source = await repository.get_source(session, snapshot.source_id)
         with tempfile.TemporaryDirectory(dir=self._stores.folder) as scratch:
             path = Path(scratch) / "snapshot.bundle"
@@ -154,10 +155,3 @@ def _same_remote(source: Source, remote_uri: str) -> Source:
     if source.remote_uri != remote_uri:
         raise AlreadyExists("source", source.name, remedy="Choose another name.")
     return source
-
-
-def _uuid(resource: str, name: str) -> UUID:
-    try:
-        return UUID(name.rpartition("/")[2])
-    except ValueError as error:
-        raise NotFound(resource, name) from error

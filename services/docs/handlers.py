@@ -12,7 +12,7 @@ from morningai.bus.envelope import Envelope
 from morningai.bus.handling import Short
 from morningai.bus.work import Finish, Long, Work, request_cancel
 from morningai.db.session import Database, Session
-from morningai.errors import NotFound
+from morningai.errors import NotFound, StepFailure
 from services.docs.sources import SourceStores
 from services.docs.workflow import Writer, generate_document, index_source, publish_document
 
@@ -39,8 +39,9 @@ async def on_publish_document(session: Session, envelope: Envelope, message: Mes
     reply: Message
     try:
         reply = await publish_document(session, message)
-    except NotFound as error:
-        reply = events.StepFailed(failure=tasks.Failure(reason=error.reason, message=str(error)))
+    except (NotFound, StepFailure) as error:
+        failure = tasks.Failure(reason=error.reason, message=error.message, remedy=error.remedy)
+        reply = events.StepFailed(failure=failure)
     await outbox.emit(session, reply, task_id=envelope.task_id, causation_id=envelope.id)
 
 

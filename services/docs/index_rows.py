@@ -14,7 +14,7 @@ from morningai.errors import NotFound
 from morningai.evidence.model import Fact, FactKind, Passage
 from services.docs.domain import Chunk, FileEntry, FileFact, Snapshot
 from services.docs.reading.files import language_of
-from services.docs.repository import QUERIES
+from services.docs.repository import QUERIES, check_storage
 
 EVIDENCE_KINDS = frozenset(get_args(FactKind))
 
@@ -64,8 +64,10 @@ async def list_unread_files(session: Session, source_id: str, files: Sequence[Fi
 
 
 async def insert_read_files(session: Session, source_id: str, files: Sequence[ReadFile]) -> None:
+    """Raises QuotaExceeded."""
     blobs = {"blob_hashes": [file.blob_hash for file in files], "contents": [file.content for file in files]}
     await session.execute(QUERIES["insert_blobs"], {"source_id": source_id, **blobs})
+    await check_storage(session)
     chunks = [(file, ordinal, chunk) for file in files for ordinal, chunk in enumerate(file.chunks)]
     await session.execute(
         QUERIES["insert_chunks"],

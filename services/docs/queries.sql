@@ -11,6 +11,12 @@ SET repository = %(repository)s, bundle_digest = %(bundle_digest)s, commit = %(c
 WHERE source_id = %(source_id)s AND kind = 'upload'
 RETURNING *
 
+-- name: count_sources
+SELECT count(*) AS used FROM sources
+
+-- name: count_storage
+SELECT size_bytes AS used FROM storage
+
 -- name: get_source
 SELECT s.*, coalesce(n.file_count, 0) AS file_count, coalesce(n.chunk_count, 0) AS chunk_count
 FROM sources AS s
@@ -28,9 +34,6 @@ LIMIT %(limit)s
 -- name: mark_source_indexed
 UPDATE sources SET state = 'indexed', failure = '', commit = %(commit)s, updated_at = now()
 WHERE source_id = %(source_id)s AND bundle_digest IS NOT DISTINCT FROM %(bundle_digest)s
-
--- name: mark_source_failed
-UPDATE sources SET state = 'failed', failure = %(failure)s, updated_at = now() WHERE source_id = %(source_id)s
 
 -- name: insert_snapshot
 INSERT INTO snapshots (source_id, commit) VALUES (%(source_id)s, %(commit)s)
@@ -87,20 +90,6 @@ FROM unnest(%(paths)s::text[], %(blob_hashes)s::text[], %(sizes_bytes)s::int[], 
   AS f (path, blob_hash, size_bytes, language)
 WHERE EXISTS (SELECT FROM blobs AS b WHERE b.source_id = %(source_id)s AND b.blob_hash = f.blob_hash)
 ON CONFLICT DO NOTHING
-
--- name: delete_unreferenced_blobs
-DELETE FROM blobs AS b
-WHERE b.source_id = %(source_id)s
-  AND NOT EXISTS (SELECT FROM files AS f WHERE f.source_id = b.source_id AND f.blob_hash = b.blob_hash)
-
--- name: get_file
-SELECT f.path, f.blob_hash, f.language, b.content
-FROM files AS f JOIN blobs AS b ON b.source_id = f.source_id AND b.blob_hash = f.blob_hash
-WHERE f.snapshot_id = %(snapshot_id)s AND f.path = %(path)s
-
--- name: list_files
-SELECT path, blob_hash, size_bytes, language FROM files
-WHERE snapshot_id = %(snapshot_id)s AND path > %(after)s ORDER BY path LIMIT %(limit)s
 
 -- name: search_chunks
 SELECT path, symbol, commit, blob_hash, start_line, end_line, text, score
@@ -174,3 +163,6 @@ FROM documents AS d JOIN document_versions AS v ON v.document_id = d.document_id
 WHERE %(before)s::uuid IS NULL OR d.document_id < %(before)s
 ORDER BY d.document_id DESC
 LIMIT %(limit)s
+
+-- name: principal_may
+SELECT tenancy.principal_may(%(scope)s) AS may

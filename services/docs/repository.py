@@ -5,11 +5,18 @@ from __future__ import annotations
 from psycopg.rows import DictRow
 
 from morningai.db.queries import load_queries
+from morningai.db.quotas import Quota, check_quota
 from morningai.db.session import Session
 from morningai.errors import NotFound
 from services.docs.domain import Source
 
 QUERIES = load_queries(__file__)
+
+
+async def principal_may(session: Session, scope: str) -> bool:
+    """Whether who began the session's task still holds the scope: a revoked key and a removed member do not."""
+    row = await session.row(QUERIES["principal_may"], {"scope": scope})
+    return row is not None and bool(row["may"])
 
 
 async def insert_source(
@@ -21,7 +28,7 @@ async def insert_source(
     bundle_digest: str = "",
     commit: str = "",
 ) -> Source | None:
-    """None when the name is taken."""
+    """None when the name is taken. Raises QuotaExceeded."""
     row = await session.row(
         QUERIES["insert_source"],
         {
@@ -34,7 +41,10 @@ async def insert_source(
             "commit": commit,
         },
     )
-    return _source(row) if row else None
+    if row is None:
+        return None
+    await check_quota(session, Quota.SOURCES, QUERIES["count_sources"])
+    return _source(row)
 
 
 async def replace_bundle(
@@ -67,9 +77,17 @@ async def mark_source_indexed(session: Session, source: Source, commit: str) -> 
 
 
 async def insert_artifact(session: Session, *, digest: str, media_type: str, size_bytes: int) -> bool:
-    """False when the tenant has it already."""
+    """False when the tenant has it already. Raises QuotaExceeded."""
     parameters: dict[str, object] = {"digest": digest, "media_type": media_type, "size_bytes": size_bytes}
-    return await session.row(QUERIES["insert_artifact"], parameters) is not None
+    inserted = await session.row(QUERIES["insert_artifact"], parameters) is not None
+    if inserted:
+        await check_storage(session)
+    return inserted
+
+
+async def check_storage(session: Session) -> None:
+    """Call after storing. Raises QuotaExceeded."""
+    await check_quota(session, Quota.STORAGE_BYTES, QUERIES["count_storage"])
 
 
 async def insert_artifact_piece(session: Session, digest: str, ordinal: int, content: bytes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -15,12 +15,12 @@ from morningai.api.events.v1 import events_pb2 as events
 from morningai.bus import outbox
 from morningai.bus.work import Finish, Work
 from morningai.db.session import Database, Session
-from morningai.errors import NotFound
+from morningai.errors import NotFound, StepFailure
 from morningai.evidence.documents import EXTRACTIVE, DocumentMetadata, compose_document
 from morningai.evidence.extractive import answer_extractively
 from morningai.evidence.model import Answer, Fact, Passage
 from morningai.evidence.model_answers import answer_with_model
-from morningai.llm import PromptTemplate
+from morningai.llm import PromptTemplate, TenantBudget
 from services.docs import document_rows, index_rows, repository
 from services.docs.domain import Source
 from services.docs.nodes import read_new_files
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 SEARCHED_PASSAGES = 80
 OVERVIEW_PASSAGES = 400
 LONGEST_TITLE = 120
+PUBLISHING_SCOPE = "tasks.write"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Writer:
 
     model: ModelClient | None
     template: PromptTemplate
+
+    def charged_to(self, work: Work) -> Writer:
+        """Its model calls are charged to the tenant of the work."""
+        budget = TenantBudget(work.database, work.proof)
+        return replace(self, model=self.model and self.model.charged_to(budget))
 
 
 async def index_source(work: Work, source_name: str, *, database: Database, stores: SourceStores) -> Finish:
@@ -103,7 +109,7 @@ async def generate_document(
         passages = await read_passages(session, snapshot_id, instruction)
         facts = await index_rows.list_facts(session, snapshot_id)
     work.progress(0.3, f"{len(passages)} passages found")
-    answer, metadata = await _write(work, instruction, snapshot, passages, facts, writer)
+    answer, metadata = await _write(work, instruction, snapshot, passages, facts, writer.charged_to(work))
     content = compose_document(instruction, answer, metadata)
     content_hash = sha256(content.encode()).hexdigest()
 
@@ -165,7 +171,14 @@ async def _write(
 
 
 async def publish_document(session: Session, message: events.PublishDocument) -> events.DocumentPublished:
-    """Raises NotFound when the version is not there under its hash."""
+    """Raises NotFound when the version is not there under its hash, StepFailure when who asked for it no longer may."""
+    if not await repository.principal_may(session, PUBLISHING_SCOPE):
+        raise StepFailure(
+            "principal_revoked",
+            "Whoever asked for this document may no longer publish it: the key is revoked or expired, the member is "
+            "removed, or the tenant is suspended.",
+            remedy="Ask again with a valid key.",
+        )
     document_id = UUID(message.document.removeprefix("documents/"))
     published = await document_rows.mark_document_published(
         session, document_id, version=message.version, content_hash=message.content_hash

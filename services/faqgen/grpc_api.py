@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from uuid import UUID
 
 from morningai.api.answers.v1 import answers_pb2 as answers
 from morningai.api.answers.v1 import answers_pb2_grpc
 from morningai.api.faqs.v1 import faqs_pb2 as faqs
 from morningai.api.faqs.v1 import faqs_pb2_grpc
 from morningai.db.session import Database
-from morningai.errors import NotFound
 from morningai.evidence.messages import claim_message
 from morningai.rpc.call import Context, rpc_session
+from morningai.rpc.names import resource_id
 from morningai.rpc.time import timestamp
 from services.faqgen import repository
 from services.faqgen.domain import Provenance
@@ -24,7 +23,7 @@ class AnswerServicer(answers_pb2_grpc.AnswerServiceServicer):
 
     async def GetAnswer(self, request: answers.GetAnswerRequest, context: Context) -> answers.Answer:
         async with rpc_session(self._database) as session:
-            stored = await repository.get_answer(session, _uuid("answer", request.name))
+            stored = await repository.get_answer(session, resource_id("answer", request.name))
         return answers.Answer(
             name=f"answers/{stored.answer_id}",
             question=stored.question,
@@ -43,7 +42,7 @@ class FaqServicer(faqs_pb2_grpc.FaqServiceServicer):
 
     async def GetFaq(self, request: faqs.GetFaqRequest, context: Context) -> faqs.Faq:
         async with rpc_session(self._database) as session:
-            stored = await repository.get_faq(session, _uuid("faq", request.name))
+            stored = await repository.get_faq(session, resource_id("faq", request.name))
         name = f"faqs/{stored.faq_id}"
         return faqs.Faq(
             name=name,
@@ -64,10 +63,3 @@ class FaqServicer(faqs_pb2_grpc.FaqServiceServicer):
 
 def _provenance(provenance: Provenance) -> answers.Provenance:
     return answers.Provenance(**asdict(provenance))
-
-
-def _uuid(resource: str, name: str) -> UUID:
-    try:
-        return UUID(name.rpartition("/")[2])
-    except ValueError as error:
-        raise NotFound(resource, name) from error

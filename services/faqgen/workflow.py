@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from google.protobuf.message import Message
@@ -20,7 +20,7 @@ from morningai.evidence.faq import mine_faq
 from morningai.evidence.markdown import render_answer, render_faq
 from morningai.evidence.model_answers import ModelAnswer, answer_with_model
 from morningai.evidence.model_faq import ModelFaq, reword_faq
-from morningai.llm import PromptTemplate
+from morningai.llm import PromptTemplate, TenantBudget
 from services.faqgen import repository
 from services.faqgen.domain import Provenance, checked_instruction, faq_items_wanted
 from services.faqgen.nodes import Library, Reading
@@ -38,13 +38,18 @@ class Writer:
     answer_template: PromptTemplate
     faq_template: PromptTemplate
 
+    def charged_to(self, work: Work) -> Writer:
+        """Its model calls are charged to the tenant of the work."""
+        budget = TenantBudget(work.database, work.proof)
+        return replace(self, model=self.model and self.model.charged_to(budget))
+
 
 async def generate_answer(work: Work, message: events.GenerateAnswer, writer: Writer) -> Finish:
     question = checked_instruction(message.instruction)
     work.progress(0.1, "searching")
     reading = await writer.library.read(work.proof, message.snapshot.name, question)
     work.progress(0.4, f"{len(reading.passages)} passages found")
-    written = await _answer(question, reading, writer)
+    written = await _answer(question, reading, writer.charged_to(work))
     provenance = _provenance(work, message.snapshot, written)
     markdown = render_answer(question, written.answer, mark_extracted=provenance.engine != EXTRACTIVE)
 
@@ -75,7 +80,7 @@ async def generate_faq(work: Work, message: events.GenerateFaq, writer: Writer) 
     work.progress(0.1, "reading the overview")
     reading = await writer.library.read(work.proof, message.snapshot.name, instruction)
     work.progress(0.4, f"{len(reading.passages)} passages read")
-    written = await _faq(instruction, reading, wanted, writer)
+    written = await _faq(instruction, reading, wanted, writer.charged_to(work))
     if not written.items:
         raise StepFailure(
             "no_faq_items",

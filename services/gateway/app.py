@@ -10,22 +10,34 @@ from morningai.api.changes.v1 import changes_pb2
 from morningai.api.documents.v1 import documents_pb2
 from morningai.api.faqs.v1 import faqs_pb2
 from morningai.api.sources.v1 import sources_pb2
+from morningai.api.subscriptions.v1 import subscriptions_pb2_grpc
 from morningai.api.tasks.v1 import tasks_pb2_grpc
-from morningai.api.tenants.v1 import tenants_pb2
+from morningai.api.tenants.v1 import audit_pb2, keys_pb2, members_pb2, tenants_pb2, usage_pb2
+from morningai.db.session import Database
+from morningai.egress import AllowList, EgressGuard
+from morningai.rpc.call import MethodRule
 from morningai.rpc.channel import make_channel
 from morningai.rpc.limits import Limits
 from morningai.rpc.listening import Listening, listening_of
-from morningai.rpc.server import RpcServer
+from morningai.rpc.server import Metadata, RpcServer
 from morningai.rpc.tls import certificate_files
+from morningai.secrets.key_ring import KeyRing
+from morningai.secrets.vault import Vault
 from morningai.service import Service, make_database
 from services.gateway.authentication import Authenticator
 from services.gateway.feed import Feed
 from services.gateway.forwarder import Forwarder
-from services.gateway.grpc_api import TaskServicer
+from services.gateway.grpc_api.tasks import TaskServicer
+from services.gateway.grpc_api.webhooks import SubscriptionServicer
 from services.gateway.handlers import make_handlers
+from services.gateway.key_uses import KeyUses
+from services.gateway.limiter import Limiter
+from services.gateway.poster import Poster
+from services.gateway.sender import Sender
 from services.gateway.settings import Settings
 
 NAME = "gateway"
+OWN = ("morningai.api.tasks.v1.TaskService", "morningai.api.subscriptions.v1.SubscriptionService")
 
 
 ROUTES = {
@@ -35,9 +47,26 @@ ROUTES = {
     "morningai.api.faqs.v1.FaqService": "faqgen",
     "morningai.api.changes.v1.ChangeService": "codegen",
     "morningai.api.tenants.v1.TenantService": "tenancy",
+    "morningai.api.tenants.v1.ApiKeyService": "tenancy",
+    "morningai.api.tenants.v1.MemberService": "tenancy",
+    "morningai.api.tenants.v1.AuditService": "tenancy",
+    "morningai.api.tenants.v1.UsageService": "tenancy",
 }
 # A service is found by its name once the module with its descriptor is loaded.
-DESCRIPTORS = (answers_pb2, changes_pb2, documents_pb2, faqs_pb2, sources_pb2, tenants_pb2)
+DESCRIPTORS = (
+    *(answers_pb2, changes_pb2, documents_pb2, faqs_pb2, sources_pb2),
+    *(audit_pb2, keys_pb2, members_pb2, tenants_pb2, usage_pb2),
+)
+
+SENDER_CONNECTIONS = 4
+
+
+def make_poster(settings: Settings) -> Poster:
+    return Poster(
+        EgressGuard(allowed=AllowList.parse(settings.egress_allowed.split(","))),
+        timeout_seconds=settings.webhook_timeout_seconds,
+        certificate_file=settings.webhook_certificate_file,
+    )
 
 
 def _listening(settings: Settings) -> Listening:
@@ -72,11 +101,15 @@ def make_service(settings: Settings) -> Service:
     }
     routes = {service: channels[name] for service, name in ROUTES.items()}
     feed = Feed()
-    authenticator = Authenticator(database, cache_seconds=settings.key_cache_seconds)
+    key_uses = KeyUses(database, write_seconds=settings.key_use_seconds)
+    authenticator = Authenticator(database, key_uses, channels["tenancy"], cache_seconds=settings.key_cache_seconds)
+    limiter = Limiter(database)
     rpc = RpcServer(
         settings.grpc_address,
-        ["morningai.api.tasks.v1.TaskService", *routes],
+        [*OWN, *routes],
         prove=authenticator.prove,
+        admit=limiter.admit,
+        refuse=partial(_refuse, authenticator, limiter),
         listening=_listening(settings),
         public=True,
     )
@@ -88,13 +121,27 @@ def make_service(settings: Settings) -> Service:
         orchestrator=channels["orchestrator"],
     )
     tasks_pb2_grpc.add_TaskServiceServicer_to_server(servicer, rpc.server)
+    vault = Vault(KeyRing.parse(settings.secret_keys.get_secret_value()))
+    poster = make_poster(settings)
+    sender = Sender(Database(settings.sender_dsn, max_connections=SENDER_CONNECTIONS), poster, vault, settings)
+    subscriptions = SubscriptionServicer(
+        database, vault, poster, wake=sender.wake, overlap_seconds=settings.webhook_overlap_seconds
+    )
+    subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(subscriptions, rpc.server)
     rpc.server.add_generic_rpc_handlers((Forwarder(routes),))
     return Service(
         NAME,
         settings,
         database,
         relay_holder,
-        handlers=make_handlers(feed),
+        handlers=make_handlers(feed, sender.wake),
         rpc=rpc,
-        closing=[partial(channel.close, None) for channel in channels.values()],
+        background=[key_uses.run, sender.run],
+        closing=[key_uses.write, *(partial(channel.close, None) for channel in channels.values())],
     )
+
+
+def _refuse(authenticator: Authenticator, limiter: Limiter, metadata: Metadata, rule: MethodRule) -> None:
+    grant = authenticator.known_grant(metadata)
+    if grant is not None:
+        limiter.refuse(grant, rule)

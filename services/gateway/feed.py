@@ -8,8 +8,8 @@ from uuid import UUID
 
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.db.session import Database
-from services.gateway import repository
-from services.gateway.domain import ENDED, TaskState
+from services.gateway.domain.tasks import ENDED, TaskState
+from services.gateway.repository import tasks as repository
 
 # Another replica may have applied the event: look again after this long without a pulse.
 LOOK_AGAIN_SECONDS = 0.5

@@ -1,6 +1,8 @@
-"""Applies the orchestrator's task events to the read model, in order, and keeps them as the feed."""
+"""Applies the orchestrator's task events to the read model, in order, and keeps them as the feed and for webhooks."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from google.protobuf.message import Message
 
@@ -11,10 +13,11 @@ from morningai.bus.envelope import Envelope
 from morningai.bus.handling import Short
 from morningai.db.session import Session
 from morningai.errors import Poison
-from services.gateway import repository
-from services.gateway.domain import apply_change
+from services.gateway.domain.tasks import apply_change
 from services.gateway.feed import Feed
-from services.gateway.messages import change_of
+from services.gateway.messages import PUBLIC_TYPES, change_of, event_type_of, webhook_body
+from services.gateway.repository import tasks as repository
+from services.gateway.repository import webhooks
 
 TASK_EVENTS: tuple[type[Message], ...] = (
     events.TaskStarted,
@@ -26,12 +29,23 @@ TASK_EVENTS: tuple[type[Message], ...] = (
 )
 
 
-def make_handlers(feed: Feed) -> Handlers:
+def make_handlers(feed: Feed, wake_sender: Callable[[], None]) -> Handlers:
     async def on_task_event(session: Session, envelope: Envelope, message: Message) -> None:
         await keep_and_apply(session, envelope, message)
         session.after_commit.append(feed.pulse)
+        if await insert_deliveries(session, envelope, message):
+            session.after_commit.append(wake_sender)
 
     return {kind: Short(on_task_event) for kind in TASK_EVENTS}
+
+
+async def insert_deliveries(session: Session, envelope: Envelope, message: Message) -> int:
+    """To the tenant's webhook endpoints, under the event's own id; returns how many."""
+    event_type = event_type_of(envelope.type)
+    if event_type not in PUBLIC_TYPES:
+        return 0
+    body = webhook_body(event_type, message.event)  # type: ignore[attr-defined]  # every task event has this field
+    return await webhooks.insert_deliveries(session, event_id=envelope.id, event_type=event_type, body=body)
 
 
 async def keep_and_apply(session: Session, envelope: Envelope, message: Message) -> None:

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from morningai.api.tasks.v1 import tasks_pb2 as api
+from morningai.bus.catalogue import CATALOGUE, MessageType
 from morningai.errors import InvalidInput
 from morningai.rpc.time import timestamp
-from services.gateway.domain import Failure, NewTask, Step, Task, TaskChange, TaskKind, TaskState, check_new_task
+from services.gateway.domain.tasks import Failure, NewTask, Step, Task, TaskChange, TaskKind, TaskState, check_new_task
+
+
+def event_type_of(message_type: MessageType) -> str:
+    """As subscribers know it, e.g. task.succeeded."""
+    return f"{message_type.context}.{message_type.event}"
+
+
+PUBLIC_TYPES = frozenset(event_type_of(entry) for entry in CATALOGUE if entry.public)
+
+
+def webhook_body(event_type: str, event: api.TaskEvent) -> str:
+    """What a webhook carries of a public event: its type, its time, and the event in proto3 JSON."""
+    content = {"type": event_type, "timestamp": event.time.ToJsonString(), "data": MessageToDict(event)}
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
 
 
 def new_task_of(request: api.CreateTaskRequest) -> NewTask:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from google.protobuf.message import Message
 
+from morningai import telemetry
 from morningai.api.events.v1 import events_pb2 as events
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.bus import outbox
@@ -15,8 +16,9 @@ from morningai.bus.broker import Handlers
 from morningai.bus.envelope import Envelope
 from morningai.bus.handling import Short
 from morningai.db.session import Session
-from morningai.errors import Poison
+from morningai.errors import Conflict, Poison
 from services.orchestrator import repository, task_events, workflow
+from services.orchestrator.cancellation import cancel, is_being_delivered
 from services.orchestrator.domain import Step, StepName, StepResult, StepState, Task, TaskState, resend_delay_seconds
 from services.orchestrator.nodes import TaskContext, emit_timer
 from services.orchestrator.replies import result_of
@@ -39,9 +41,19 @@ KINDS: Mapping[int, StepName] = {
 }
 
 
+CREATING_SCOPE = "tasks.write"
+NOT_PERMITTED = StepResult(
+    reason="principal_revoked",
+    message="Whoever asked for this task may no longer: the key is revoked or expired, the member is removed, or the "
+    "tenant is suspended.",
+    remedy="Ask again with a valid key.",
+)
+
+
 def make_handlers(settings: Settings) -> Handlers:
     return {
         events.TaskRequested: Short(partial(on_task_requested, settings)),
+        events.CancelTask: Short(on_cancel_task),
         events.StepTimedOut: Short(partial(on_step_timed_out, settings)),
         **{reply: Short(partial(on_reply, settings)) for reply in REPLIES},
     }
@@ -60,7 +72,24 @@ async def on_task_requested(settings: Settings, session: Session, envelope: Enve
     )
     await repository.insert_task(session, task)
     await task_events.emit_started(session, task)
-    await workflow.start(TaskContext(session, task, settings))
+    if await repository.principal_may(session, CREATING_SCOPE):
+        await workflow.start(TaskContext(session, task, settings))
+    else:
+        await cancel(session, task, [], cause=NOT_PERMITTED)
+
+
+async def on_cancel_task(session: Session, envelope: Envelope, message: Message) -> None:
+    """A task that is being delivered goes on: who delivers asks again whether it may."""
+    assert isinstance(message, events.CancelTask)
+    task = await repository.lock_task(session, envelope.task_id)
+    if task is None:
+        raise Conflict(f"Task {envelope.task_id} has not started yet.")
+    steps = await repository.list_steps(session, task.task_id)
+    if task.state == TaskState.RUNNING and not is_being_delivered(steps):
+        failure = message.failure
+        cause = StepResult(reason=failure.reason, message=failure.message, remedy=failure.remedy)
+        with telemetry.continued_span("cancel task", task.traceparent):
+            await cancel(session, task, steps, cause=cause)
 
 
 async def on_reply(settings: Settings, session: Session, envelope: Envelope, message: Message) -> None:

@@ -11,6 +11,9 @@ UPDATE tasks SET sequence = sequence + 1 WHERE task_id = %(task_id)s RETURNING s
 -- name: end_task
 UPDATE tasks SET state = %(state)s, ended_at = now() WHERE task_id = %(task_id)s
 
+-- name: principal_may
+SELECT tenancy.principal_may(%(scope)s) AS may
+
 -- name: close_task
 SELECT kernel.close_task(%(task_id)s)
 

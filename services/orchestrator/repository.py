@@ -30,6 +30,13 @@ async def insert_task(session: Session, task: Task) -> None:
     )
 
 
+async def principal_may(session: Session, scope: str) -> bool:
+    """Whether whoever is behind the session's proof still has the scope."""
+    row = await session.row(QUERIES["principal_may"], {"scope": scope})
+    assert row is not None
+    return bool(row["may"])
+
+
 async def lock_task(session: Session, task_id: UUID) -> Task | None:
     """One writer per task: the row stays locked until the transaction ends."""
     row = await session.row(QUERIES["lock_task"], {"task_id": task_id})

@@ -2,18 +2,66 @@
 
 from __future__ import annotations
 
-from morningai.api.tenants.v1 import tenants_pb2_grpc
+from datetime import timedelta
+from functools import partial
+
+from morningai.api.tenants.v1 import (
+    audit_pb2_grpc,
+    identities_pb2_grpc,
+    keys_pb2_grpc,
+    members_pb2_grpc,
+    tenants_pb2_grpc,
+    usage_pb2_grpc,
+)
+from morningai.egress import AllowList, EgressGuard
 from morningai.rpc.listening import listening_of
 from morningai.rpc.server import RpcServer
 from morningai.service import Service, make_database
+from services.tenancy.grpc_api.audit import AuditServicer
+from services.tenancy.grpc_api.identities import IdentityServicer
+from services.tenancy.grpc_api.keys import ApiKeyServicer
+from services.tenancy.grpc_api.members import MemberServicer
 from services.tenancy.grpc_api.tenants import TenantServicer
+from services.tenancy.grpc_api.usage import UsageServicer
+from services.tenancy.key_sets import KeySets
 from services.tenancy.settings import Settings
+from services.tenancy.subscribers.door import Door
+from services.tenancy.tokens import TokenVerifier
+from services.tenancy.workflow import sweep_reservations
 
 NAME = "tenancy"
+PACKAGE = "morningai.api.tenants.v1"
+RPC_SERVICES = ("TenantService", "ApiKeyService", "MemberService", "IdentityService", "AuditService", "UsageService")
 
 
 def make_service(settings: Settings) -> Service:
     database, relay_holder = make_database(settings)
-    rpc = RpcServer(settings.grpc_address, ["morningai.api.tenants.v1.TenantService"], listening=listening_of(settings))
+    services = [f"{PACKAGE}.{name}" for name in RPC_SERVICES]
+    rpc = RpcServer(settings.grpc_address, services, listening=listening_of(settings))
+    identities = IdentityServicer(database, make_verifier(settings))
     tenants_pb2_grpc.add_TenantServiceServicer_to_server(TenantServicer(database), rpc.server)
-    return Service(NAME, settings, database, relay_holder, handlers={}, rpc=rpc)
+    keys_pb2_grpc.add_ApiKeyServiceServicer_to_server(ApiKeyServicer(database), rpc.server)
+    members_pb2_grpc.add_MemberServiceServicer_to_server(MemberServicer(database), rpc.server)
+    identities_pb2_grpc.add_IdentityServiceServicer_to_server(identities, rpc.server)
+    audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(database), rpc.server)
+    usage_pb2_grpc.add_UsageServiceServicer_to_server(UsageServicer(database), rpc.server)
+    door = Door(settings, database)
+    return Service(
+        NAME,
+        settings,
+        database,
+        relay_holder,
+        handlers={},
+        rpc=rpc,
+        background=[door.run, partial(sweep_reservations, database, every_seconds=settings.sweep_seconds)],
+    )
+
+
+def make_verifier(settings: Settings) -> TokenVerifier:
+    key_sets = KeySets(
+        EgressGuard(AllowList.parse(settings.egress_allowed.split(","))),
+        fresh_seconds=settings.identity_keys_seconds,
+        refetch_seconds=settings.identity_refetch_seconds,
+    )
+    leeway = timedelta(seconds=settings.identity_leeway_seconds)
+    return TokenVerifier(settings.identity_issuers, key_sets, leeway=leeway)

@@ -1,9 +1,62 @@
-"""Settings of tenancy: none beyond those of every service."""
+"""Settings of tenancy."""
 
 from __future__ import annotations
 
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from morningai.egress import AllowList
 from morningai.settings import ServiceSettings
+
+# Public keys alone: a shared secret would let whoever can verify a token make one.
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+
+
+class Issuer(BaseModel):
+    """An identity provider whose tokens are accepted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    issuer: str = Field(min_length=1, max_length=255, description="`iss` of its tokens, as they spell it")
+    audience: str = Field(min_length=1, description="`aud` that its tokens for this platform carry")
+    jwks_uri: str = Field(description="where its public keys are; http only for a host in egress_allowed")
+    algorithms: tuple[Algorithm, ...] = Field(default=("RS256", "ES256", "EdDSA"), min_length=1)
+
+    @field_validator("jwks_uri")
+    @classmethod
+    def _must_be_a_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("https", "http") or not parts.hostname or parts.username is not None:
+            raise ValueError("must be https://host/path")
+        return value
 
 
 class Settings(ServiceSettings):
-    pass
+    callout_password: str = Field(description="of tenancy's second user on the bus, who admits subscribers")
+    issuer_secret: str = Field(description="what the key is derived from that signs subscribers' credentials")
+    identity_issuers: tuple[Issuer, ...] = Field(default=(), description="JSON list of the identity providers")
+    identity_leeway_seconds: float = Field(default=10.0, ge=0, le=120, description="between two clocks")
+    identity_keys_seconds: float = Field(default=300.0, gt=0, description="how long a provider's keys are kept")
+    identity_refetch_seconds: float = Field(default=10.0, gt=0, description="between two fetches of a provider's keys")
+    egress_allowed: str = Field(default="", description="internal hosts and networks that may be fetched, by commas")
+
+    @field_validator("egress_allowed")
+    @classmethod
+    def _must_be_hosts(cls, value: str) -> str:
+        AllowList.parse(value.split(","))
+        return value
+
+    @model_validator(mode="after")
+    def _issuers_must_be_distinct_and_encrypted(self) -> Settings:
+        if len({issuer.issuer for issuer in self.identity_issuers}) != len(self.identity_issuers):
+            raise ValueError("identity_issuers names an issuer twice")
+        allowed = {host.strip().lower() for host in self.egress_allowed.split(",")}
+        for issuer in self.identity_issuers:
+            parts = urlsplit(issuer.jwks_uri)
+            if parts.scheme == "http" and parts.hostname not in allowed:
+                raise ValueError(f"identity_issuers: {issuer.jwks_uri} must be https, or its host in egress_allowed")
+        return self
+
+    sweep_seconds: float = Field(default=10.0, gt=0, description="between two looks for reservations of dead callers")

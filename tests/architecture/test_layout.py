@@ -59,19 +59,19 @@ def test_a_service_that_hears_the_bus_has_handlers(service):
 
 
 def services_of(path):
+    package = f"morningai.api.{path.parent.parent.name}.v1"
     return [
-        f"morningai.api.{path.parent.parent.name}.v1.{name}"
+        (f"{package}.{path.stem}_pb2", f"{package}.{name}")
         for name in re.findall(r"^service (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
     ]
 
 
-RPC_SERVICES = [name for path in PROTOS for name in services_of(path)]
+RPC_SERVICES = [found for path in PROTOS for found in services_of(path)]
 
 
-@pytest.mark.parametrize("name", RPC_SERVICES)
-def test_every_method_declares_its_scope(name):
-    package = name.rpartition(".")[0]
-    importlib.import_module(f"{package}.{package.split('.')[2]}_pb2")
+@pytest.mark.parametrize(("module", "name"), RPC_SERVICES)
+def test_every_method_declares_its_scope(module, name):
+    importlib.import_module(module)
     assert len(rules_of(name)) == len(Default().FindServiceByName(name).methods) > 0
 
 

@@ -1,18 +1,27 @@
-"""The message catalogue against what runs: subscriptions, permissions on the bus, protobuf, and the data-flow page."""
+"""The message catalogue against what runs: subscriptions, permissions, protobuf, and the documents made from it."""
 
 from __future__ import annotations
 
+import functools
 import importlib
+import re
+from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
+import grpc_tools
 import pytest
+from google.protobuf import descriptor_pb2
+from grpc_tools import protoc
 
 from morningai.api.events.v1 import events_pb2
-from morningai.bus import subjects
+from morningai.bus import asyncapi, subjects, topology
 from morningai.bus.catalogue import CATALOGUE, subscriptions_of
 from morningai.bus.dataflow import render
+from morningai.bus.envelope import Envelope, encode_public_headers
 from morningai.bus.handling import Short
-from morningai.bus.permissions import BUS_OWNER, SERVICES, inbox_prefix
+from morningai.bus.permissions import BUS_OWNER, SERVICES, STREAMS, inbox_prefix
+from morningai.secrets.key_ring import make_key
 
 ROOT = Path(__file__).parents[2]
 TENANT = "01a208ac-4527-7f06-8bfe-76352126d539"
@@ -30,6 +39,7 @@ def handlers_of(service, tmp_path):
     settings_class = importlib.import_module(f"services.{service}.settings").Settings
     required = [name for name, field in settings_class.model_fields.items() if field.is_required()]
     values = {name: f"unix:{tmp_path}/{name}.sock" for name in required} | {"work_dir": tmp_path}
+    values |= {"secret_keys": make_key("k1")} if "secret_keys" in required else {}
     return importlib.import_module(f"services.{service}.app").make_service(settings_class(**values)).handlers
 
 
@@ -51,7 +61,7 @@ async def test_the_running_consumers_are_those_of_the_catalogue(start_service, t
             filters = info.config.filter_subjects or [info.config.filter_subject]
             found[(info.stream_name, info.name)] = set(filters)
     assert found == {(s.stream, s.durable): set(s.filter_subjects) for s in SUBSCRIPTIONS}
-    for stream in (subjects.EVENTS_STREAM, subjects.COMMANDS_STREAM):
+    for stream in STREAMS:
         info = await running[SERVICES.index(BUS_OWNER)].bus.jetstream.stream_info(stream)
         assert info.state.consumer_count == len([s for s in SUBSCRIPTIONS if s.stream == stream])
 
@@ -67,12 +77,21 @@ def subject_of(message, consumer):
     return subjects.command_subject(consumer, message.consumers[consumer])
 
 
-ALL_SUBJECTS = sorted({subject_of(message, consumer) for message in CATALOGUE for consumer in message.consumers})
+def copy_of(message):
+    return subjects.public_subject(TENANT, message.context, message.event)
+
+
+ALL_SUBJECTS = sorted(
+    {subject_of(message, consumer) for message in CATALOGUE for consumer in message.consumers}
+    | {copy_of(message) for message in CATALOGUE if message.kind == "event"}
+)
 
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_a_service_publishes_its_own_messages_and_no_other(visit, service):
-    own = {subject_of(m, consumer) for m in CATALOGUE for consumer in m.consumers if service in m.producers}
+    produced = [message for message in CATALOGUE if service in message.producers]
+    own = {subject_of(message, consumer) for message in produced for consumer in message.consumers}
+    own |= {copy_of(message) for message in produced if message.public}
     visitor = await visit(service)
     assert await visitor.refused_to_publish(ALL_SUBJECTS) == set(ALL_SUBJECTS) - own
 
@@ -84,6 +103,8 @@ STRAY_SUBJECTS = [
     f"morningai.event.{TENANT}.task",
     f"morningai.event.{TENANT}.task.started.more",
     f"morningai.event.{TENANT}.task.deleted",
+    "morningai.public",
+    f"morningai.public.{TENANT}.task.deleted",
     "morningai.command.x",
     "x",
     "_INBOX.x",
@@ -98,13 +119,16 @@ async def test_a_service_publishes_on_no_stray_subject_or_inbox(visit, service):
     assert await visitor.refused_to_publish(stray) == set(stray)
 
 
+WIDE = [">", "morningai.>", "_INBOX.>", "*.>", "$JS.>", "$SYS.>"]
+
+
 def foreign_inboxes(service):
     return [f"{inbox_prefix(other)}.>" for other in SERVICES if other != service]
 
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_a_service_subscribes_to_its_own_inbox_and_nothing_else(visit, service):
-    wide = [">", "morningai.>", "morningai.event.>", "morningai.command.>", "_INBOX.>", "*.>", "$JS.>", "$SYS.>"]
+    wide = [*WIDE, *(stream.subjects[0] for stream in topology.STREAMS)]
     messages = [subscription.filter_subjects[0] for subscription in SUBSCRIPTIONS]
     forbidden = [*wide, *messages, *foreign_inboxes(service)]
     visitor = await visit(service)
@@ -128,7 +152,7 @@ CONSUMER_VERBS = ("CREATE", "DURABLE.CREATE", "DELETE", "INFO", "MSG.NEXT", "PAU
 
 def administration(service):
     """What JetStream would do for a user who may ask; none of it is a service's business."""
-    streams = (subjects.EVENTS_STREAM, subjects.COMMANDS_STREAM)
+    streams = STREAMS
     making = () if service == BUS_OWNER else ("STREAM.CREATE", "STREAM.INFO", "STREAM.UPDATE")
     of_stream = [f"$JS.API.{verb}.{stream}" for stream in streams for verb in (*STREAM_VERBS, *making)]
     others = [f"{s.stream}.{s.durable}" for s in SUBSCRIPTIONS if s.service != service]
@@ -139,7 +163,8 @@ def administration(service):
     mine = [f"{s.stream}.{s.durable}" for s in SUBSCRIPTIONS if s.service == service]
     own = [f"$JS.API.CONSUMER.{verb}.{name}" for name in mine for verb in ("DELETE", "CREATE", "DURABLE.CREATE")]
     own += [f"$JS.API.CONSUMER.CREATE.{name}.morningai.event.>" for name in mine]
-    acknowledgements = [f"$JS.ACK.{name}.1.2.3.4.5" for name in names]
+    passed_on = f"{subjects.PUBLIC_STREAM}." if service == BUS_OWNER else "none"
+    acknowledgements = [f"$JS.ACK.{name}.1.2.3.4.5" for name in names if not name.startswith(passed_on)]
     return [*of_stream, *of_consumer, *own, *acknowledgements, "$JS.API.STREAM.CREATE.EVIL", "$JS.API.INFO"]
 
 
@@ -168,10 +193,51 @@ def test_an_event_is_named_after_its_subject():
     assert names == [message.short_name for message in events]
 
 
-def test_only_a_task_s_own_events_are_public():
-    assert {message.context for message in CATALOGUE if message.public} == {"task"}
-    assert "TaskRequested" not in {message.short_name for message in CATALOGUE if message.public}
+INTERNAL = {"TaskRequested", "DocumentGenerated", "StepFailed"}
+
+
+def test_every_event_is_public_but_what_only_services_have_a_use_for():
+    events = [message for message in CATALOGUE if message.kind == "event"]
+    assert {message.short_name for message in events if not message.public} == INTERNAL
+    assert not [message for message in CATALOGUE if message.kind == "command" and message.public]
 
 
 def test_the_data_flow_page_is_made_from_the_catalogue():
     assert (ROOT / "docs" / "dataflow.md").read_text(encoding="utf-8") == render()
+
+
+def test_the_document_for_subscribers_is_made_from_the_catalogue():
+    assert (ROOT / "docs" / "asyncapi.yaml").read_text(encoding="utf-8") == asyncapi.render()
+
+
+def test_the_document_for_subscribers_has_a_channel_for_every_public_message_and_no_other():
+    channels = {channel["address"] for channel in asyncapi.document()["channels"].values()}
+    assert channels - {"morningai.replay.{tenant}.{key}"} == {
+        subjects.public_subject("{tenant}", message.context, message.event) for message in CATALOGUE if message.public
+    }
+
+
+def test_every_reference_of_the_document_for_subscribers_leads_somewhere():
+    document = asyncapi.document()
+    references = re.findall(r"'\$ref': '#/([^']+)'", repr(document))
+    assert references
+    assert all(functools.reduce(lambda part, name: part[name], path.split("/"), document) for path in references)
+
+
+def test_the_headers_of_the_document_are_those_that_subscribers_see():
+    sample = Envelope(
+        UUID(int=1), CATALOGUE[0], "", UUID(int=2), UUID(int=3), "seal", "", b"", UUID(int=4), UUID(int=5)
+    )
+    assert list(asyncapi.HEADERS) == list(encode_public_headers(sample, time=datetime.now(UTC)))
+
+
+@pytest.mark.parametrize("message", [m for m in CATALOGUE if m.public], ids=lambda message: message.short_name)
+def test_the_schema_of_the_document_reads_the_messages_of_the_services(message, tmp_path):
+    (tmp_path / "event.proto").write_text(asyncapi.proto_source(message.body))
+    compiled = tmp_path / "event.binpb"
+    include = Path(grpc_tools.__file__).parent / "_proto"
+    arguments = ["protoc", f"-I{tmp_path}", f"-I{include}", f"--descriptor_set_out={compiled}", "event.proto"]
+    assert protoc.main(arguments) == 0
+    (file,) = descriptor_pb2.FileDescriptorSet.FromString(compiled.read_bytes()).file
+    fields = {each.name: {(f.name, f.number) for f in each.field} for each in file.message_type}
+    assert fields[message.short_name] == {(f.name, f.number) for f in message.body.DESCRIPTOR.fields}

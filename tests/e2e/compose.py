@@ -5,6 +5,7 @@ Not collected by `pytest` alone, because it needs a Docker engine and minutes. C
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import nats
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +64,11 @@ class Stack:
         container = self.compose("ps", "--all", "--quiet", service)
         return subprocess.run(["docker", "inspect", container], capture_output=True, text=True, check=True).stdout
 
+    def network(self, name: str) -> dict[str, Any]:
+        command = ["docker", "network", "inspect", f"{self.project}_{name}"]
+        (found,) = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        return dict(found)
+
     def print_logs(self, *, of_all: bool) -> None:
         for container in self.containers():
             if of_all or container["Health"] == "unhealthy" or container["ExitCode"] != 0:
@@ -71,7 +78,12 @@ class Stack:
     def _environment(self) -> dict[str, str]:
         """Without an endpoint of the caller's: the extractive engine answers the same everywhere."""
         without = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "MORNINGAI_"))}
-        return {**without, "MORNINGAI_IMAGE": "morningai-test", "MORNINGAI_BIND": "127.0.0.1:0"}
+        return {
+            **without,
+            "MORNINGAI_IMAGE": "morningai-test",
+            "MORNINGAI_BIND": "127.0.0.1:0",
+            "MORNINGAI_BUS_BIND": "127.0.0.1:0",
+        }
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +122,11 @@ def cli(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Cli:
     environment = {**os.environ, "HOME": home, "XDG_CONFIG_HOME": home, "MORNINGAI_ADDRESS": address}
     operator = Cli({**environment, "MORNINGAI_OPERATOR_KEY": stack.secret("migrate/morningai_operator_key")})
     tenant = operator("tenant", "create", "kiosk", "--no-store")
-    return Cli({**environment, "MORNINGAI_API_KEY": tenant["api_key"]})
+    own = {
+        "MORNINGAI_API_KEY": tenant["api_key"],
+        "MORNINGAI_TENANT": tenant["tenant"]["name"].removeprefix("tenants/"),
+    }
+    return Cli({**environment, **own})
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -155,6 +171,28 @@ def test_a_change_without_a_model_is_refused_with_a_remedy(cli: Cli, answered: d
         cli("change", "Make the total of nothing zero", "--source", "kiosk")
 
 
+def test_a_subscriber_hears_how_the_task_went(stack: Stack, cli: Cli, answered: dict[str, Any]) -> None:
+    assert asyncio.run(replayed_until_success(stack.compose("port", "nats", "4222"), cli.environment)) >= {
+        "TaskStarted",
+        "SourceIndexed",
+        "AnswerGenerated",
+    }
+
+
+async def replayed_until_success(address: str, environment: Mapping[str, str]) -> set[str]:
+    tenant, key = environment["MORNINGAI_TENANT"], environment["MORNINGAI_API_KEY"]
+    client = await nats.connect(f"nats://{address}", token=key)
+    replay = await client.subscribe(f"morningai.replay.{tenant}.{key.partition('.')[0]}")
+    heard = {""}
+    while "TaskSucceeded" not in heard:
+        event = await replay.next_msg(timeout=10)
+        heard.add(event.headers["ce-type"].rpartition(".")[2])
+        assert "ce-seal" not in event.headers
+        await event.ack()
+    await client.close()
+    return heard
+
+
 def test_a_later_start_finds_everything_again(stack: Stack, cli: Cli, answered: dict[str, Any]) -> None:
     operator_key = stack.secret("migrate/morningai_operator_key")
     stack.compose("down", "--timeout", "5")
@@ -164,23 +202,30 @@ def test_a_later_start_finds_everything_again(stack: Stack, cli: Cli, answered: 
     assert cli("task", "show", answered["task"]["name"])["state"] == "TASK_STATE_SUCCEEDED"
 
 
-def test_only_the_gateway_is_published(stack: Stack) -> None:
+def test_only_the_gateway_and_the_bus_are_published(stack: Stack) -> None:
     published = {
         (container["Service"], port["URL"])
         for container in stack.containers()
         for port in container["Publishers"] or ()
         if port["PublishedPort"]
     }
-    assert published == {("gateway", "127.0.0.1")}
+    assert published == {("gateway", "127.0.0.1"), ("nats", "127.0.0.1")}
 
 
 @pytest.mark.parametrize("service", [*SERVICES, "postgres", "nats", "migrate", "secrets"])
 def test_docker_inspect_tells_no_secret(stack: Stack, service: str) -> None:
     secrets = stack.compose(
-        "run", "--rm", "--no-deps", "-T", "secrets", "sh", "-c", "cat /secrets/*/*password /secrets/migrate/*key"
+        "run",
+        "--rm",
+        "--no-deps",
+        "-T",
+        "secrets",
+        "sh",
+        "-c",
+        "cat /secrets/*/*password /secrets/*/*secret /secrets/migrate/*key",
     )
     told = stack.inspect(service)
-    assert len(secrets.splitlines()) == 20
+    assert len(secrets.splitlines()) == 22
     assert [secret for secret in secrets.splitlines() if secret in told] == []
 
 
@@ -210,7 +255,15 @@ def test_no_other_service_can_make_a_sandbox(stack: Stack) -> None:
         stack.compose("exec", "-T", "docs", "python", "-c", PROBE_SANDBOX)
 
 
-@pytest.mark.parametrize("service", ["orchestrator", "tenancy", "postgres", "nats"])
+@pytest.mark.parametrize("service", ["orchestrator", "tenancy", "postgres"])
 def test_what_needs_no_way_out_has_none(stack: Stack, service: str) -> None:
     networks = json.loads(stack.inspect(service))[0]["NetworkSettings"]["Networks"]
     assert list(networks) == [f"{stack.project}_inside"]
+
+
+@pytest.mark.parametrize("service", ["gateway", "nats"])
+def test_what_is_published_has_no_way_out(stack: Stack, service: str) -> None:
+    networks = json.loads(stack.inspect(service))[0]["NetworkSettings"]["Networks"]
+    assert set(networks) == {f"{stack.project}_inside", f"{stack.project}_door"}
+    door = stack.network("door")
+    assert door["Options"] == {"com.docker.network.bridge.enable_ip_masquerade": "false"}

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import UUID, uuid4
 
@@ -11,6 +11,21 @@ from psycopg import sql
 from tests.conftest import TEMPLATE, PostgresServer, TestDatabase
 from tests.isolation.checks import send
 from tests.isolation.world import World, make_world
+
+CALLS_TRIED = "calls_tried"
+
+
+@pytest.fixture
+def calls_tried(request: pytest.FixtureRequest) -> Callable[[int], None]:
+    """Notes how many calls a test tried; the sum is a figure of the proof."""
+    return lambda count: request.node.user_properties.append((CALLS_TRIED, count))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = terminalreporter.getreports("passed")
+    counts = [value for report in reports for name, value in report.user_properties if name == CALLS_TRIED]
+    if counts:
+        terminalreporter.write_line(f"Calls tried on the bus: {sum(counts)}")
 
 
 @contextmanager

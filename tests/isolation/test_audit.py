@@ -96,6 +96,7 @@ UNPROTECTED = {
     "a login that bypasses policies": ("ALTER ROLE docs_app BYPASSRLS", "docs_app", "bypasses row level security"),
     "a login that creates roles": ("ALTER ROLE docs_relay CREATEROLE", "docs_relay", "may create roles"),
     "a login that replicates": ("ALTER ROLE docs_relay REPLICATION", "docs_relay", "bypasses"),
+    "a sender that bypasses policies": ("ALTER ROLE gateway_sender BYPASSRLS", "gateway_sender", "bypasses"),
     "a login in a role": ("GRANT docs_search TO docs_app", "docs_app in docs_search", "a member of a role"),
     "a plain view": (
         "CREATE VIEW gateway.v AS SELECT * FROM gateway.tasks",
@@ -189,6 +190,8 @@ async def test_a_service_with_an_unprotected_table_refuses_to_serve(weakened, tm
         "NATS_URL": "nats://127.0.0.1:9",
         "NATS_USER": "tenancy",
         "NATS_PASSWORD": "unused",
+        "CALLOUT_PASSWORD": "unused",
+        "ISSUER_SECRET": "unused",
         "GRPC_ADDRESS": f"unix:{socket}",
         "WORK_DIR": str(tmp_path),
     }

@@ -241,6 +241,43 @@ def test_an_unproven_message_is_buried_where_no_tenant_sees_it(world, login):
         assert connection.execute("SELECT DISTINCT tenant_id FROM dead_letters").fetchall() == [(world.a.tenant_id,)]
 
 
+SENDER = "gateway_sender"
+DELIVERED = ("gateway.webhook_endpoints", "gateway.webhook_deliveries", "gateway.data_keys")
+
+
+def test_the_sender_reads_what_it_delivers_and_no_other_table(world):
+    with world.session(SENDER, None) as connection:
+        seen = [connection.execute(f"SELECT count(tenant_id) FROM {name}").fetchone() for name in DELIVERED]
+    assert seen == [(5,), (5,), (5,)]
+    others = tuple(table for table in world.tables if str(table) not in DELIVERED)
+    assert len(others) > 30
+    assert_no_row_at_all(world, SENDER, world.a.grant(), others)
+
+
+def test_the_sender_marks_what_came_of_a_delivery_and_changes_nothing_else(world):
+    endpoints, deliveries, keys = (world.access(SENDER, world.table(name)) for name in DELIVERED)
+    assert endpoints.update == {"state", "disabled_reason", "consecutive_failures", "failing_since"}
+    assert deliveries.update == {
+        *("state", "attempts", "claim_id", "due_at", "ended_at"),
+        *("response_status", "response_body", "error"),
+    }
+    assert keys.update == frozenset()
+    assert endpoints.insert | deliveries.insert | keys.insert == frozenset()
+
+
+@pytest.mark.parametrize("table", DELIVERED)
+@pytest.mark.parametrize("statement", ["DELETE FROM {}", "TRUNCATE {}", "UPDATE {} SET tenant_id = tenant_id"])
+def test_the_sender_neither_removes_nor_moves_a_row(world, table, statement):
+    with world.session(SENDER, world.a.grant()) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(statement.format(table))
+
+
+@pytest.mark.parametrize("function", ["kernel.open_session('x')", "kernel.tenant_id()", "tenancy.authenticate('x')"])
+def test_the_sender_opens_no_session(world, function):
+    with world.session(SENDER, None) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(f"SELECT {function}")
+
+
 @pytest.mark.parametrize("login", RELAY_LOGINS)
 def test_a_relay_reads_its_own_outbox_and_no_other_table(world, login):
     own = world.table(f"{login.removesuffix('_relay')}.outbox")

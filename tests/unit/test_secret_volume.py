@@ -8,6 +8,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from morningai.bus.permissions import SERVICES
 from morningai.secret_volume import SecretVolume
+from morningai.secrets.key_ring import KeyRing
 
 OWN = (os.getuid(), os.getgid())
 
@@ -56,9 +57,19 @@ def test_the_bus_expects_the_password_that_a_service_presents(folder: Path) -> N
     assert f'"password": "{written["docs/morningai_nats_password"].strip()}"' in written["nats/nats-server.conf"]
 
 
+def test_tenancy_alone_can_admit_subscribers(folder: Path) -> None:
+    holders = {path.parent.name for path in folder.glob("*/morningai_callout_password")}
+    holders |= {path.parent.name for path in folder.glob("*/morningai_issuer_secret")}
+    assert holders == {"tenancy"}
+
+
 def test_no_two_passwords_are_the_same(folder: Path) -> None:
     passwords = [text for path, text in contents(folder).items() if path.endswith("password")]
-    assert len(set(passwords)) == len(passwords) == 19
+    assert len(set(passwords)) == len(passwords) == 20
+
+
+def test_a_service_that_keeps_credentials_has_a_key_to_wrap_with(folder: Path) -> None:
+    assert KeyRing.parse(contents(folder)["gateway/morningai_secret_keys"]).current == "k1"
 
 
 def test_a_service_has_nothing_but_its_three_secrets(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""`tenant create`."""
+"""`tenant create|list|suspend|resume`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ from morningai.cli.invocation import Invocation, gateway_command
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from morningai.api.tenants.v1.tenants_pb2 import CreateTenantResponse
+    from morningai.api.tenants.v1.tenants_pb2 import CreateTenantResponse, Tenant
+    from morningai.cli.gateway import Gateway
     from morningai.cli.output import Output
+
+LARGEST_LIST = 100_000
+Name = Annotated[str, typer.Argument(metavar="TENANT", help="Its slug, or tenants/….")]
 
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Tenants and their keys.", no_args_is_help=True)
     gateway_command(group, "create", principal="operator")(create)
+    gateway_command(group, "list", principal="operator")(list_tenants)
+    gateway_command(group, "suspend", principal="operator")(suspend)
+    gateway_command(group, "resume", principal="operator")(resume)
     app.add_typer(group, name="tenant")
 
 
@@ -45,6 +52,94 @@ def create(
     stored = _store(invocation, created) if store else None
     _show(invocation.output, created, stored)
     return ExitCode.SUCCESS
+
+
+def list_tenants(invocation: Invocation) -> ExitCode:
+    """List all tenants with their states; an operator sees nothing of their content.
+
+    \b
+    Example:
+      morningai tenant list
+    """
+    from morningai.cli.listing import show_listing
+    from morningai.cli.output import message_json
+    from morningai.cli.wording import clock, tenant_state
+
+    with invocation.gateway() as gateway:
+        tenants = _all_tenants(gateway)
+    if invocation.output.json_output:
+        invocation.output.document({"tenants": [message_json(tenant) for tenant in tenants]})
+        return ExitCode.SUCCESS
+    rows = [
+        (tenant.slug, tenant_state(tenant.state), clock(tenant.create_time), tenant.name, tenant.display_name)
+        for tenant in tenants
+    ]
+    show_listing(invocation.output, ("tenant", "state", "created", "name", "display name"), rows)
+    return ExitCode.SUCCESS
+
+
+def suspend(invocation: Invocation, tenant: Name) -> ExitCode:
+    """Shut a tenant out: within seconds its keys and members open nothing.
+
+    \b
+    Example:
+      morningai tenant suspend acme
+    """
+    from morningai.api.tenants.v1 import tenants_pb2 as api
+
+    with invocation.gateway() as gateway:
+        request = api.SuspendTenantRequest(name=_full_name(gateway, tenant))
+        _show_state(invocation.output, gateway.call(gateway.tenants.SuspendTenant, request))
+    return ExitCode.SUCCESS
+
+
+def resume(invocation: Invocation, tenant: Name) -> ExitCode:
+    """Let a suspended tenant in again.
+
+    \b
+    Example:
+      morningai tenant resume acme
+    """
+    from morningai.api.tenants.v1 import tenants_pb2 as api
+
+    with invocation.gateway() as gateway:
+        request = api.ResumeTenantRequest(name=_full_name(gateway, tenant))
+        _show_state(invocation.output, gateway.call(gateway.tenants.ResumeTenant, request))
+    return ExitCode.SUCCESS
+
+
+def _all_tenants(gateway: Gateway) -> list[Tenant]:
+    from morningai.api.tenants.v1 import tenants_pb2 as api
+    from morningai.cli.listing import all_pages
+
+    def fetch(size: int, token: str) -> tuple[list[Tenant], str]:
+        request = api.ListTenantsRequest(page_size=size, page_token=token)
+        page = gateway.call(gateway.tenants.ListTenants, request)
+        return list(page.tenants), page.next_page_token
+
+    return all_pages(fetch, limit=LARGEST_LIST)
+
+
+def _full_name(gateway: Gateway, tenant: str) -> str:
+    """Raises NotFound for a slug that no tenant has."""
+    from morningai.errors import NotFound
+
+    if "/" in tenant:
+        return tenant
+    for found in _all_tenants(gateway):
+        if found.slug == tenant:
+            return found.name
+    raise NotFound("tenant", tenant, remedy="`tenant list` shows all of them.")
+
+
+def _show_state(output: Output, tenant: Tenant) -> None:
+    from morningai.cli.output import message_json
+    from morningai.cli.wording import tenant_state
+
+    if output.json_output:
+        output.document(message_json(tenant))
+    else:
+        output.line(f"{tenant.slug} is {tenant_state(tenant.state)}")
 
 
 def _store(invocation: Invocation, created: CreateTenantResponse) -> Path | None:

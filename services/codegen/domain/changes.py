@@ -58,6 +58,8 @@ class SuiteRun:
     uncollected: tuple[str, ...] = ()
     """Files that could not be imported, or whose tests could not be found."""
     failures: tuple[Failure, ...] = ()
+    tampered: tuple[str, ...] = ()
+    """Parts of the test runner that were replaced while it ran, and sources that were changed on disk."""
     command: tuple[str, ...] = ()
     output: str = ""
     """The end of what was printed."""
@@ -113,6 +115,10 @@ class Baseline:
         return frozenset(self.first.uncollected) & frozenset(self.second.uncollected)
 
     @property
+    def tampered(self) -> frozenset[str]:
+        return frozenset(self.first.tampered) & frozenset(self.second.tampered)
+
+    @property
     def test_files(self) -> frozenset[str]:
         return self.first.test_files | self.second.test_files
 
@@ -150,8 +156,12 @@ class EvidenceBundle:
     baseline: Baseline | None = None
     restored: SuiteRun | None = None
     """The patch with all protected files as they are in the commit."""
+    control: SuiteRun | None = None
+    """The same again with every test made to fail at its end: one that is reported as passed was not run."""
     complete: SuiteRun | None = None
     """The patch as it is; only run when it changes protected files."""
+    tests_alone: SuiteRun | None = None
+    """The commit with the patch's tests but not its code; only run when no test of the commit asked for the change."""
     restored_files: tuple[str, ...] = ()
     expected: tuple[str, ...] = ()
     flaky: tuple[str, ...] = ()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
+from heapq import nlargest
 
 from services.codegen.domain.policy import check_path
 from services.codegen.errors import EditRefused
@@ -18,6 +19,10 @@ _FILE_NAME = re.compile(
     r"^[\s#*`>-]*(?:(?:file|path)\s*:?\s*)?`?(?P<path>[\w.@+/-]*[\w+-]\.?[\w+-]*)`?[\s:*`]*$", re.IGNORECASE
 )
 _NAME_LINES_ABOVE = 3
+_LONGEST_NAME_LINE = 300
+# Comparing texts letter by letter takes long, so it is done only with those that share most words.
+_COMPARED, _COMPARED_CHARACTERS = 10, 400
+_WORD = re.compile(r"\w+")
 _NEAREST_CONTEXT_LINES = 2
 
 
@@ -32,7 +37,7 @@ class Edit:
 
 def parse_edits(reply: str) -> tuple[Edit, ...]:
     """Every SEARCH/REPLACE block of the reply; raises EditRefused when one is not closed."""
-    lines = reply.splitlines()
+    lines = reply.replace("\r\n", "\n").split("\n")
     edits: list[Edit] = []
     position, path = 0, ""
     while position < len(lines):
@@ -127,7 +132,7 @@ def _file_name_above(lines: Sequence[str], position: int) -> str:
             continue
         if _REPLACE.match(line):
             return ""
-        name = _FILE_NAME.match(line)
+        name = _FILE_NAME.match(line) if len(line) <= _LONGEST_NAME_LINE else None
         return name["path"] if name else ""
     return ""
 
@@ -146,14 +151,23 @@ def _ambiguous(path: str, lines: Sequence[str], places: Sequence[int]) -> str:
 
 
 def _not_found(path: str, lines: Sequence[str], wanted: Sequence[str]) -> str:
-    block = "\n".join(wanted)
+    words, sought = [_words(line) for line in lines], [_words(line) for line in wanted]
     starts = range(max(1, len(lines) - len(wanted) + 1))
-    windows = {start: "\n".join(lines[start : start + len(wanted)]) for start in starts}
-    matcher = difflib.SequenceMatcher(b=block, autojunk=False)
 
-    def likeness(start: int) -> float:
-        matcher.set_seq1(windows[start])
-        return matcher.ratio() if matcher.quick_ratio() > 0.3 else 0.0
+    def likeness(start: int) -> int:
+        return sum(len(have & want) for have, want in zip(words[start : start + len(wanted)], sought, strict=False))
 
-    best = max(windows, key=likeness)
-    return f"The SEARCH lines are not in {path}. The nearest lines are, from line {best + 1}:\n{windows[best]}"
+    windows = {start: "\n".join(lines[start : start + len(wanted)]) for start in nlargest(_COMPARED, starts, likeness)}
+    matcher = SequenceMatcher(b="\n".join(wanted)[:_COMPARED_CHARACTERS], autojunk=False)
+
+    def ratio(start: int) -> float:
+        matcher.set_seq1(windows[start][:_COMPARED_CHARACTERS])
+        return matcher.ratio()
+
+    best = max(windows, key=ratio)
+    nearest = windows[best]
+    return f"The SEARCH lines are not in {path}. The nearest lines are, from line {best + 1}:\n{nearest}"
+
+
+def _words(line: str) -> frozenset[str]:
+    return frozenset(_WORD.findall(line))

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.codegen.domain.policy import is_protected
+from services.codegen.domain.python import parse, parse_or_raise
 from services.codegen.errors import EditRefused
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -35,11 +36,8 @@ class Symbol:
 
 def find_symbols(source: str) -> tuple[Symbol, ...]:
     """Functions, classes and methods of a module; none when it cannot be parsed."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError):
-        return ()
-    return tuple(_symbols(tree.body, ""))
+    tree = parse(source)
+    return () if tree is None else tuple(_symbols(tree.body, ""))
 
 
 def apply_rewrites(reply: str, files: Mapping[str, str], shown: Sequence[str]) -> dict[str, str]:
@@ -87,9 +85,9 @@ def _symbols(body: Sequence[ast.stmt], prefix: str) -> Iterator[Symbol]:
 def _parse(code: str) -> list[tuple[str, ast.Module]]:
     """The block as it is; else those of its top-level statements that are whole, when one of them is a definition."""
     try:
-        return [(code, ast.parse(code))]
-    except (SyntaxError, ValueError) as error:
-        parts = [(part, tree) for part in _statements(code) if (tree := _parsed(part)) is not None]
+        return [(code, parse_or_raise(code))]
+    except SyntaxError as error:
+        parts = [(part, tree) for part in _statements(code) if (tree := parse(part)) is not None]
         if any(isinstance(node, _DEFINITIONS) for _, tree in parts for node in tree.body):
             return parts
         raise EditRefused(f"The code of the reply is not valid Python: {error}.") from error
@@ -102,13 +100,6 @@ def _statements(code: str) -> Iterator[str]:
     for start, end in zip(margins, [*margins[1:], len(lines)], strict=True):
         if lines[start].startswith(_STATEMENT_STARTS):
             yield "\n".join(lines[start:end])
-
-
-def _parsed(code: str) -> ast.Module | None:
-    try:
-        return ast.parse(code)
-    except (SyntaxError, ValueError):
-        return None
 
 
 def _parts(code: str, node: Definition, targets: Mapping[str, str]) -> Iterator[tuple[str, list[str], bool]]:
@@ -147,7 +138,8 @@ def _replace_symbol(text: str, name: str, replacement: list[str], *, decorated: 
     symbol = _named(name, text)[0]
     start = symbol.start_line if decorated else symbol.body_line
     lines = text.split("\n")
-    new = textwrap.indent("\n".join(replacement), " " * symbol.indent).split("\n")
+    margin = lines[symbol.body_line - 1][: symbol.indent]
+    new = textwrap.indent("\n".join(replacement), margin).split("\n")
     return "\n".join([*lines[: start - 1], *new, *lines[symbol.end_line :]])
 
 
@@ -156,13 +148,16 @@ def _imports(tree: ast.Module) -> list[ast.Import | ast.ImportFrom]:
 
 
 def _with_imports(text: str, wanted: Sequence[tuple[str, ast.stmt]]) -> str:
-    present = {ast.unparse(node) for node in ast.parse(text).body}
+    tree = parse(text)
+    if tree is None:
+        return text
+    present = {ast.unparse(node) for node in tree.body}
     missing = dict.fromkeys(ast.unparse(node) for _, node in wanted if ast.unparse(node) not in present)
     needed = [line for line in missing if _is_used(line, text)]
     if not needed:
         return text
     lines = text.split("\n")
-    place = _import_line(ast.parse(text))
+    place = _import_line(tree)
     return "\n".join([*lines[:place], *needed, *lines[place:]])
 
 

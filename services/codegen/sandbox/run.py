@@ -117,15 +117,7 @@ class Sandbox:
         arguments += [part.replace("{report}", str(report_writer)) for part in command]
         try:
             return await run_process(
-                [
-                    "/bin/sh",
-                    "-c",
-                    _ENTER_GROUPS,
-                    "sh",
-                    *(f"{group}/cgroup.procs" for group in groups),
-                    "--",
-                    *arguments,
-                ],
+                arguments,
                 caps=Caps(seconds=limits.wall_seconds, output_bytes=limits.output_bytes),
                 environment={},
                 stdin=secret,

@@ -1,4 +1,4 @@
-"""Tenants and their keys."""
+"""Tenants."""
 
 from __future__ import annotations
 
@@ -12,37 +12,14 @@ from morningai.errors import InvalidInput
 SLUG = re.compile(r"[a-z][a-z0-9-]{1,38}[a-z0-9]")
 LONGEST_DISPLAY_NAME = 100
 
-# What the first key of a tenant may do: everything inside its tenant.
-OWNER_SCOPES = (
-    "tasks.read",
-    "tasks.write",
-    "sources.read",
-    "sources.write",
-    "documents.read",
-    "answers.read",
-    "faqs.read",
-    "changes.read",
-    "tenants.read",
-)
-
 
 @dataclass(frozen=True)
 class Tenant:
     tenant_id: UUID
     slug: str
     display_name: str
-    create_time: datetime
-
-
-@dataclass(frozen=True)
-class NewKey:
-    """A key as it is shown once: `key_id.secret`."""
-
-    key_id: str
-    secret: str
-
-    def __str__(self) -> str:
-        return f"{self.key_id}.{self.secret}"
+    state: str
+    created_at: datetime
 
 
 def check_slug(slug: str) -> str:
@@ -53,6 +30,13 @@ def check_slug(slug: str) -> str:
             remedy="Use 3 to 40 of a-z, 0-9 and '-', starting with a letter.",
         )
     return slug
+
+
+def check_page_slug(token: str) -> str:
+    """Tenants are listed by slug, so the last one of a page is its token. Raises InvalidInput."""
+    if token and not SLUG.fullmatch(token):
+        raise InvalidInput("page_token", "is not one of ours.", remedy="Leave it empty for the first page.")
+    return token
 
 
 def check_display_name(display_name: str, *, slug: str) -> str:

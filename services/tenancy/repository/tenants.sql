@@ -2,4 +2,19 @@
 SELECT create_tenant(%(slug)s, %(display_name)s, %(key_id)s, %(secret)s, %(scopes)s) AS tenant_id
 
 -- name: get_tenant
-SELECT tenant_id, slug, display_name, created_at FROM tenants WHERE tenant_id = %(tenant_id)s
+SELECT tenant_id, slug, display_name, state, created_at FROM tenants WHERE tenant_id = %(tenant_id)s
+
+-- name: send_to_open_tasks
+SELECT send_to_open_tasks(%(tenant_id)s, %(type)s, %(subject)s, %(body)s, %(traceparent)s)
+
+-- name: suspend_tenant
+SELECT suspend_tenant(%(tenant_id)s) AS found
+
+-- name: resume_tenant
+SELECT resume_tenant(%(tenant_id)s) AS found
+
+-- name: get_tenant_of_operator
+SELECT * FROM tenants_of_operator(%(tenant_id)s, '', 1)
+
+-- name: list_tenants
+SELECT * FROM tenants_of_operator(NULL, %(after)s, %(limit)s)

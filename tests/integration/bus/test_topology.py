@@ -12,7 +12,7 @@ from morningai.errors import FailedPrecondition
 from morningai.settings import ServiceSettings
 from tests.conftest import PASSWORD
 
-EVENTS, COMMANDS = STREAMS
+EVENTS, COMMANDS, _ = STREAMS
 
 
 @pytest.fixture

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from pathlib import Path
 
 import pytest
 
+from morningai.llm import BudgetExhausted, Completion, Prompt
 from services.codegen.domain.changes import Outcome, State
 from services.codegen.sandbox import Sandbox
 from services.codegen.suite import Suite
@@ -35,6 +37,11 @@ def block(path: str, search: str, replace: str) -> str:
 
 
 RIGHT_BLOCK = block("calc.py", "    return a - b", "    return a + b")
+
+
+class ModelWithoutBudget(ScriptedModel):
+    async def complete_text(self, prompt: Prompt, max_output_tokens: int, *, temperature: float) -> Completion[str]:
+        raise BudgetExhausted("tokens_per_day")
 
 
 async def test_a_right_patch_is_verified(workshop: Workshop) -> None:
@@ -126,6 +133,39 @@ async def test_code_that_ends_or_skips_the_test_run_is_not_verified(workshop: Wo
     assert change.state is State.FAILED
 
 
+async def test_a_report_that_is_forged_without_a_trace_in_the_text_is_not_believed(workshop: Workshop) -> None:
+    forging = (
+        "import os, sys\n\nframe = getattr(sys, '_get' + 'frame')()\n"
+        "def names(): return getattr(frame, 'f_' + 'locals')\n"
+        "while 'send' not in names(): frame = getattr(frame, 'f_' + 'back')\n"
+        "for test in ('test_add', 'test_double'):\n    for when in ('setup', 'call', 'teardown'):\n"
+        "        names()['send'](kind='phase', id=f'tests/test_calc.py::{test}', when=when, outcome='passed')\n"
+        "names()['send'](kind='end', exit_code=0)\nos._exit(0)\n\n\ndef add(a, b):"
+    )
+    change = await workshop.change(FILES, ScriptedModel([block("calc.py", "def add(a, b):", forging)]))
+
+    assert change.state is State.FAILED
+    assert "not to be believed" in change.reason
+
+
+async def test_a_plugin_of_the_tests_that_is_edited_changes_no_outcome(workshop: Workshop) -> None:
+    files = {**FILES, "conftest.py": "pytest_plugins = ['support']\n", "support.py": "import pytest\n"}
+    rogue = "import pytest\n\n\ndef pytest_pyfunc_call(pyfuncitem):\n    return True"
+    change = await workshop.change(files, ScriptedModel([block("support.py", "import pytest", rogue)]))
+
+    assert change.state is State.FAILED
+    assert "only because the patch changes them" in change.reason
+
+
+async def test_expected_data_in_a_folder_of_test_data_is_restored(workshop: Workshop) -> None:
+    test = "from calc import add\n\n\ndef test_add():\n    assert add(2, 3) == int(open('testdata/five').read())\n"
+    files = {"calc.py": CALC, "test_calc.py": test, "testdata/five": "5\n"}
+    change = await workshop.change(files, ScriptedModel([block("testdata/five", "5", "-1")]))
+
+    assert change.state is State.FAILED
+    assert "only because the patch changes them" in change.reason
+
+
 async def test_code_that_reaches_for_the_test_runner_is_refused(workshop: Workshop) -> None:
     patch = block("calc.py", "def add(a, b):", "import _pytest.runner\n\n\ndef add(a, b):")
     change = await workshop.change(FILES, ScriptedModel([patch]))
@@ -163,6 +203,28 @@ async def test_a_change_that_no_test_asks_for_is_not_called_verified(workshop: W
 
     assert change.state is State.UNVERIFIED_NO_TESTS
     assert "No test asked for this change" in change.reason
+
+
+@pytest.mark.parametrize(
+    ("test", "state"),
+    [
+        (
+            "from calc import triple\n\n\ndef test_triple():\n    assert triple(2) == 6",
+            State.VERIFIED_WITH_TEST_CHANGES,
+        ),
+        ("from calc import double\n\n\ndef test_again():\n    assert double(2) == 4", State.UNVERIFIED_NO_TESTS),
+        ("# none", State.UNVERIFIED_NO_TESTS),
+    ],
+    ids=["fails without the code", "passes without the code", "has no test"],
+)
+async def test_a_new_feature_is_verified_only_by_a_test_that_needs_it(
+    workshop: Workshop, test: str, state: State
+) -> None:
+    files = {**FILES, "calc.py": CALC.replace("a - b", "a + b")}
+    feature = block("calc.py", "def double(a):", "def triple(a):\n    return a * 3\n\n\ndef double(a):")
+    change = await workshop.change(files, ScriptedModel([feature + block("tests/test_more.py", "", test)]))
+
+    assert change.state is state
 
 
 async def test_tests_that_cannot_be_imported_before_must_be_collected_and_pass(workshop: Workshop) -> None:
@@ -218,10 +280,29 @@ async def test_the_token_budget_ends_the_attempts(workshop: Workshop) -> None:
     assert (change.state, len(model.prompts)) == (State.BUDGET_EXHAUSTED, 2)
 
 
-async def test_without_a_model_nothing_is_written(workshop: Workshop) -> None:
-    change = await workshop.change(FILES, None)
+async def test_the_tenant_s_budget_ends_the_change_with_its_remedy(workshop: Workshop) -> None:
+    change = await workshop.change(FILES, ModelWithoutBudget(["nothing"]))
 
-    assert change.state is State.MODEL_UNAVAILABLE
+    assert (change.state, change.attempts) == (State.BUDGET_EXHAUSTED, 1)
+    assert "tokens_per_day" in change.reason
+    assert "the next day begins" in change.reason
+
+
+async def test_the_time_budget_goes_on_through_a_crash(workshop: Workshop) -> None:
+    steps, model = RecordedSteps({("start", 0): str(time.time() - 60)}), ScriptedModel([RIGHT])
+    change = await workshop.change(FILES, model, steps=steps, budget=Budget(seconds=59))
+
+    assert (change.state, model.prompts) == (State.BUDGET_EXHAUSTED, [])
+
+
+async def test_an_attempt_that_was_made_in_time_holds_after_a_crash(workshop: Workshop) -> None:
+    steps = RecordedSteps()
+    await workshop.change(FILES, ScriptedModel([RIGHT]), steps=steps)
+    steps.records["start", 0] = str(time.time() - 60)
+    again = Workshop(workshop.suite, workshop.folder / "again")
+    change = await again.change(FILES, ScriptedModel(["never used"]), steps=steps, budget=Budget(seconds=59))
+
+    assert change.state is State.VERIFIED
 
 
 async def test_a_sandbox_that_does_not_start_ends_the_change(workshop: Workshop, sandbox: Sandbox) -> None:
@@ -230,6 +311,24 @@ async def test_a_sandbox_that_does_not_start_ends_the_change(workshop: Workshop,
     change = await broken.change(FILES, ScriptedModel([RIGHT]))
 
     assert change.state is State.SANDBOX_UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"pytest.ini": "[pytest]\nrequired_plugins = pytest-nowhere\n"}, "Missing required plugins: pytest-nowhere"),
+        ({"conftest.py": "import nowhere\n"}, "No module named 'nowhere'"),
+        ({"tests/test_calc.py": "import nowhere\n"}, "Packages that the repository depends on are not installed"),
+    ],
+    ids=["a plugin", "in conftest.py", "in a test"],
+)
+async def test_what_is_not_installed_is_named_in_the_reason(
+    workshop: Workshop, files: dict[str, str], reason: str
+) -> None:
+    change = await workshop.change({**FILES, **files}, ScriptedModel([RIGHT]))
+
+    assert change.state is State.FAILED
+    assert reason in change.reason
 
 
 async def test_tests_that_never_end_are_stopped_and_named(workshop: Workshop) -> None:

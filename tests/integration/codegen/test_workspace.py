@@ -118,6 +118,21 @@ async def test_a_repository_over_its_limits_is_refused_before_it_is_written(
     assert not (tmp_path / "tree").exists()
 
 
+@pytest.mark.parametrize("name", ["a\\b.txt", "C:x.txt", "caf\udce9.txt", "line\nbreak", "\u202e.py"])
+async def test_a_file_of_the_commit_is_written_whatever_its_name(tmp_path: Path, name: str) -> None:
+    workspace = await open_workspace(make_repository(tmp_path / "origin", {**FILES, name: "x\n"}), tmp_path / "git")
+    await workspace.export(workspace.commit, tmp_path / "tree")
+
+    assert (tmp_path / "tree" / name).read_text() == "x\n"
+
+
+@pytest.mark.parametrize(("path", "problem"), [("a.txt/b.py", "a.txt is a file"), ("sub", "it is a folder")])
+async def test_a_new_file_must_have_a_place(tmp_path: Path, repository: Repository, path: str, problem: str) -> None:
+    workspace = await open_workspace(repository, tmp_path / "git")
+    with pytest.raises(EditRefused, match=problem):
+        await workspace.write_tree(workspace.commit, {path: b"x"})
+
+
 async def test_hooks_of_the_user_s_git_are_not_run(
     tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,7 +88,7 @@ class Workshop:
     async def change(
         self,
         files: Mapping[str, str],
-        model: ScriptedModel | None,
+        model: ScriptedModel,
         *,
         instruction: str = "Fix the failing test.",
         budget: Budget | None = None,

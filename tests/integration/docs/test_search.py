@@ -118,7 +118,8 @@ def test_another_tenant_finds_nothing_with_the_snapshots_id(database: TestDataba
         assert opened.search(foreign_snapshot, "weather observations forecast") == []
         assert paths(opened.search(own, "weather observations forecast")) == ["own.md"]
         assert opened.run("list_facts", snapshot_id=foreign_snapshot) == []
-        assert opened.run("get_file", snapshot_id=foreign_snapshot, path="README.md") == []
+        overview = {"snapshot_id": foreign_snapshot, "per_file": 2, "limit": 10}
+        assert opened.run("list_first_chunks", **overview) == []
 
 
 def test_without_a_proof_search_finds_nothing(database: TestDatabase, foreign_snapshot: str) -> None:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
 
+from morningai.secrets.key_ring import make_key
 from services.gateway.app import make_service
 from services.gateway.settings import Settings
 from tests.conftest import PASSWORD, TestDatabase, TestTenant
@@ -24,6 +25,8 @@ async def open_door(database: TestDatabase, folder: Path, **settings: object) ->
     values: dict[str, object] = {
         "database_dsn": database.dsn("gateway_app"),
         "relay_dsn": database.dsn("gateway_relay"),
+        "sender_dsn": database.dsn("gateway_sender"),
+        "secret_keys": make_key("k1"),
         "nats_url": "nats://nowhere:1",
         "nats_user": "gateway",
         "nats_password": PASSWORD,

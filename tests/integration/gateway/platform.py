@@ -6,6 +6,7 @@ Gateway, tenancy, orchestrator and docs are processes, faqgen answers through a 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shlex
 import subprocess
@@ -27,11 +28,14 @@ from grpc_status import rpc_status
 from morningai.api.answers.v1 import answers_pb2, answers_pb2_grpc
 from morningai.api.documents.v1 import documents_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2, sources_pb2_grpc
+from morningai.api.subscriptions.v1 import subscriptions_pb2_grpc
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tasks.v1 import tasks_pb2_grpc
-from morningai.api.tenants.v1 import tenants_pb2_grpc
+from morningai.api.tenants.v1 import audit_pb2_grpc, keys_pb2_grpc, members_pb2_grpc, tenants_pb2_grpc, usage_pb2_grpc
 from morningai.rpc.status import field_violations
+from morningai.secrets.key_ring import make_key
 from tests.conftest import OPERATOR_KEY, PASSWORD
+from tests.identity_provider import AUDIENCE, ISSUER, IdentityProvider, running_identity_provider
 
 if TYPE_CHECKING:
     from tests.conftest import TestDatabase
@@ -40,6 +44,8 @@ PROCESSES = ("gateway", "tenancy", "orchestrator", "docs")
 KEY_CACHE_SECONDS = 0.5
 ANSWER = [api.TASK_KIND_ANSWER]
 START_SECONDS = 90.0
+# The endpoints of tests are on this address of this machine.
+WEBHOOKS = {"EGRESS_ALLOWED": "127.0.0.1", "WEBHOOK_RETRY_SECONDS": "[0.1, 0.1, 0.1]"}
 
 
 @dataclass
@@ -74,6 +80,26 @@ class Client:
         return tenants_pb2_grpc.TenantServiceStub(self.channel)
 
     @property
+    def keys(self) -> keys_pb2_grpc.ApiKeyServiceStub:
+        return keys_pb2_grpc.ApiKeyServiceStub(self.channel)
+
+    @property
+    def members(self) -> members_pb2_grpc.MemberServiceStub:
+        return members_pb2_grpc.MemberServiceStub(self.channel)
+
+    @property
+    def audit(self) -> audit_pb2_grpc.AuditServiceStub:
+        return audit_pb2_grpc.AuditServiceStub(self.channel)
+
+    @property
+    def subscriptions(self) -> subscriptions_pb2_grpc.SubscriptionServiceStub:
+        return subscriptions_pb2_grpc.SubscriptionServiceStub(self.channel)
+
+    @property
+    def usage(self) -> usage_pb2_grpc.UsageServiceStub:
+        return usage_pb2_grpc.UsageServiceStub(self.channel)
+
+    @property
     def sources(self) -> sources_pb2_grpc.SourceServiceStub:
         return sources_pb2_grpc.SourceServiceStub(self.channel)
 
@@ -91,6 +117,7 @@ class Platform:
     database: TestDatabase
     address: str
     answers: FakeAnswers
+    identities: IdentityProvider
     operator_key: str = OPERATOR_KEY
 
 
@@ -154,12 +181,14 @@ def running_platform(
     with ExitStack() as stack:
         if "faqgen" not in services:
             stack.enter_context(_serving(answers, f"unix:{folder}/faqgen.sock"))
+        identities = stack.enter_context(running_identity_provider())
         processes = {
-            service: stack.enter_context(_process(service, database, nats_url, folder)) for service in services
+            service: stack.enter_context(_process(service, database, nats_url, folder, identities.jwks_uri))
+            for service in services
         }
         for service, process in processes.items():
             _wait_until_healthy(process, f"unix:{folder}/{service}.sock", folder / f"{service}.log")
-        yield Platform(database, f"unix:{folder}/gateway.sock", answers)
+        yield Platform(database, f"unix:{folder}/gateway.sock", answers, identities)
         for process in processes.values():
             process.terminate()
 
@@ -175,7 +204,9 @@ def _serving(answers: FakeAnswers, address: str) -> Iterator[None]:
 
 
 @contextmanager
-def _process(service: str, database: TestDatabase, nats_url: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _process(
+    service: str, database: TestDatabase, nats_url: str, folder: Path, jwks_uri: str
+) -> Iterator[subprocess.Popen[bytes]]:
     addresses = ("orchestrator", "docs", "faqgen", "codegen", "tenancy")
     settings = {
         "DATABASE_DSN": database.dsn(f"{service}_app"),
@@ -183,11 +214,19 @@ def _process(service: str, database: TestDatabase, nats_url: str, folder: Path) 
         "NATS_URL": nats_url,
         "NATS_USER": service,
         "NATS_PASSWORD": PASSWORD,
+        "CALLOUT_PASSWORD": PASSWORD,
+        "ISSUER_SECRET": PASSWORD,
         "GRPC_ADDRESS": f"unix:{folder}/{service}.sock",
         "WORK_DIR": str(folder / service),
+        "SENDER_DSN": database.dsn("gateway_sender"),
+        "SECRET_KEYS": make_key("k1"),
         "KEY_CACHE_SECONDS": str(KEY_CACHE_SECONDS),
+        "KEY_USE_SECONDS": "0.2",
+        "IDENTITY_ISSUERS": json.dumps([{"issuer": ISSUER, "audience": AUDIENCE, "jwks_uri": jwks_uri}]),
+        "EGRESS_ALLOWED": "127.0.0.1" if service == "tenancy" else "",
         **{f"{name.upper()}_ADDRESS": f"unix:{folder}/{name}.sock" for name in addresses},
     }
+    settings |= WEBHOOKS if service == "gateway" else {}
     environment = {**os.environ, **{f"MORNINGAI_{name}": value for name, value in settings.items()}}
     with (folder / f"{service}.log").open("wb") as log:
         command = [sys.executable, "-m", f"services.{service}"]

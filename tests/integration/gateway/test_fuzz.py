@@ -73,6 +73,8 @@ NASTY = [
     *("💥" * 50, "\u202e\u200b\ufeff", "é" * 3000, "x" * 100_000, "[" * 20_000, "e30=", "WyJ0YXNrcyJd", "tenants/-"),
     *("https://127.0.0.1/x.git", "ssh://[::1]/x", "https://[fe80::1%25eth0]/x", "file:///etc/passwd", "sources/small"),
 ]
+# Else a key is refused what it sends with an invitation before anybody reads it.
+MAY_ACCEPT = "UPDATE tenancy.api_keys SET scopes = scopes || ARRAY['invitations.accept']"
 NUMBERS = [0, 1, -1, 2, 255, 2**31 - 1, -(2**31)]
 LONG_NUMBERS = [*NUMBERS, 2**63 - 1, -(2**63)]
 
@@ -114,6 +116,7 @@ async def fuzzed(postgres_server) -> AsyncIterator[Fuzzed]:
         async with running_nats(folder) as nats_url:
             with running_platform(database, nats_url, folder, services=SERVICES) as platform:
                 key = database.create_tenant("fuzzed").api_key
+                database.execute(MAY_ACCEPT)
                 async with (
                     connected(platform.address, bearer(key)) as client,
                     connected(platform.address, bearer(platform.operator_key)) as operator,

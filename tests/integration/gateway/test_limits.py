@@ -1,197 +1,240 @@
-"""Each limit of the public door, exceeded."""
+"""What the door costs whoever comes too often: refusals with a time and a remedy, and few questions to PostgreSQL."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from uuid import uuid4
 
 import grpc
 import psycopg
 import pytest
+from google.protobuf.message import Message
 
+from morningai.api.answers.v1 import answers_pb2
 from morningai.api.tasks.v1 import tasks_pb2 as api
-from morningai.rpc.status import reason_of, remedy_of
-from tests.integration.gateway.door import insert_task, open_door
-from tests.integration.gateway.http2 import raw_connection
-from tests.integration.gateway.platform import Client, bearer, connected
+from morningai.db.session import Database
+from morningai.errors import RateLimited, Unauthenticated
+from morningai.rpc.call import CallClass, MethodRule
+from morningai.rpc.status import limit_of, reason_of, remedy_of, retry_seconds_of
+from services.gateway.authentication import MOST_UNKNOWN_KEYS_AT_A_TIME, Authenticator
+from services.gateway.key_uses import KeyUses
+from services.gateway.limiter import Limiter
+from tests.integration.gateway.platform import make_bundle, upload
 
-WATCH = "/morningai.api.tasks.v1.TaskService/WatchTask"
-ENHANCE_YOUR_CALM = 11
-LARGE = 100_000
-
-
-@pytest.fixture
-async def knock(database, tenant, tmp_path):
-    """`await knock(streams_per_connection=2)`: the address of such a door, and a client of the tenant."""
-    async with AsyncExitStack() as stack:
-
-        async def knock(**settings: object) -> tuple[str, Client]:
-            address = await stack.enter_async_context(open_door(database, tmp_path, **settings))
-            return address, await stack.enter_async_context(connected(address, bearer(tenant.api_key)))
-
-        yield knock
+SET = "INSERT INTO tenancy.limits (tenant_id, name, operator_value) VALUES ('{}', '{}_calls_{}', {})"
+READING = MethodRule("/s/List", Message, "tasks.read", internal=False, call_class=CallClass.READ)
 
 
-async def refusal(call) -> grpc.aio.AioRpcError:
+def limit(database, tenant, call_class, *, per_minute, burst):
+    database.execute(SET.format(tenant.tenant_id, call_class, "per_minute", per_minute))
+    database.execute(SET.format(tenant.tenant_id, call_class, "burst", burst))
+
+
+async def refusal(call):
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await asyncio.wait_for(call, 10)
+        await call
     return refused.value
 
 
-def watch(client: Client, name: str):
-    return client.tasks.WatchTask(api.WatchTaskRequest(name=name))
+def list_tasks(client):
+    return client.tasks.ListTasks(api.ListTasksRequest())
 
 
-async def is_open(stream) -> bool:
-    """A watch of a task without events says nothing for as long as it lasts."""
-    done, _ = await asyncio.wait({asyncio.ensure_future(stream.read())}, timeout=0.5)
-    return not done
+def get_answer(client):
+    return client.answers.GetAnswer(answers_pb2.GetAnswerRequest(name="answers/1"))
 
 
-async def test_a_request_that_is_too_large_is_refused(knock):
-    _, client = await knock(largest_request_bytes=LARGE)
-    error = await refusal(client.tasks.GetTask(api.GetTaskRequest(name="x" * (LARGE + 1))))
-    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-
-
-async def test_a_response_that_is_too_large_is_refused(knock, tenant):
-    _, client = await knock(largest_response_bytes=LARGE)
-    name = insert_task(tenant, instruction="x" * (LARGE + 1))
-    error = await refusal(client.tasks.GetTask(api.GetTaskRequest(name=name)))
-    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert (await client.tasks.GetTask(api.GetTaskRequest(name=insert_task(tenant)))).name
-
-
-@pytest.mark.parametrize("size", [9_000, 50_000])
-async def test_metadata_that_is_too_large_is_refused(knock, size):
-    _, client = await knock(largest_metadata_bytes=8192)
-    error = await refusal(client.tasks.ListTasks(api.ListTasksRequest(), metadata=(("x-more", "x" * size),)))
-    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-
-
-async def test_metadata_within_the_limit_passes(knock):
-    _, client = await knock(largest_metadata_bytes=16384)
-    await client.tasks.ListTasks(api.ListTasksRequest(), metadata=(("x-more", "x" * 12_000),))
-
-
-async def test_more_streams_than_a_connection_may_have_are_refused(knock, tenant, eventually):
-    address, _ = await knock(streams_per_connection=2)
-    request = api.WatchTaskRequest(name=insert_task(tenant)).SerializeToString()
-    async with raw_connection(address) as connection:
-        for stream in (1, 3, 5):
-            connection.call(stream, WATCH, {"authorization": f"Bearer {tenant.api_key}"}, request)
-        await eventually(lambda: 5 in connection.reset_streams or connection.farewells)
-
-
-async def test_a_client_keeps_its_calls_back_until_a_stream_is_free(knock, tenant):
-    _, client = await knock(streams_per_connection=2)
-    name = insert_task(tenant)
-    watches = [watch(client, name) for _ in range(2)]
-    assert [await is_open(stream) for stream in watches] == [True, True]
-    waiting = asyncio.ensure_future(list_tasks(client, 10.0))
-    assert not (await asyncio.wait({waiting}, timeout=0.5))[0]
-    watches[0].cancel()
-    assert (await asyncio.wait_for(waiting, 5)).tasks
-    watches[1].cancel()
-
-
-async def test_more_calls_than_the_process_takes_are_refused(knock, tenant):
-    _, client = await knock(concurrent_calls=2)
-    name = insert_task(tenant)
-    watches = [watch(client, name) for _ in range(2)]
-    assert [await is_open(stream) for stream in watches] == [True, True]
-    error = await refusal(client.tasks.ListTasks(api.ListTasksRequest()))
-    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-
-
-async def test_a_tenant_has_so_many_watches_at_a_time_and_others_have_theirs(knock, tenant, database):
-    address, client = await knock(watches_per_tenant=2)
-    name = insert_task(tenant)
-    watches = [watch(client, name) for _ in range(2)]
-    assert [await is_open(stream) for stream in watches] == [True, True]
-    error = await refusal(watch(client, name).read())
-    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert (reason_of(error), remedy_of(error)) == ("RESOURCE_EXHAUSTED", "End one of the watches first.")
-    assert (await client.tasks.ListTasks(api.ListTasksRequest())).tasks
-    other = database.create_tenant("other")
-    async with connected(address, bearer(other.api_key)) as beside:
-        assert await is_open(watch(beside, insert_task(other)))
-
-
-async def test_a_watch_that_ended_makes_room(knock, tenant, eventually):
-    _, client = await knock(watches_per_tenant=1)
-    name = insert_task(tenant)
+@pytest.mark.parametrize("call", [list_tasks, get_answer], ids=["the gateway's own", "a forwarded one"])
+async def test_a_call_too_many_is_told_the_limit_the_time_and_the_remedy(connect, acme, platform, call):
+    limit(platform.database, acme, "read", per_minute=2, burst=3)
+    client = await connect(acme.api_key)
     for _ in range(3):
-        stream = watch(client, name)
-        assert await is_open(stream)
-        stream.cancel()
-        await asyncio.sleep(0.2)
+        await call(client)
+    for error in [await refusal(call(client)) for _ in range(3)]:
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert (reason_of(error), limit_of(error)) == ("RATE_LIMITED", "read_calls_per_minute")
+        assert remedy_of(error) == "Wait as long as the answer says; an operator can raise the limit."
+        assert 20 < retry_seconds_of(error) <= 30
 
 
-async def test_a_tenant_has_so_many_calls_at_a_time(knock, tenant, database):
-    _, client = await knock(calls_per_tenant=2)
-    with database_lock(database):
-        held = [asyncio.ensure_future(refusal(list_tasks(client, 3.0))) for _ in range(2)]
-        await asyncio.sleep(0.5)
-        error = await refusal(list_tasks(client, 3.0))
-        assert (error.code(), remedy_of(error)) == (
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
-            "End one of the calls first.",
-        )
-        assert {ended.code() for ended in await asyncio.gather(*held)} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+async def test_after_the_time_it_was_told_a_call_is_admitted(connect, acme, platform):
+    limit(platform.database, acme, "read", per_minute=60, burst=1)
+    client = await connect(acme.api_key)
+    await list_tasks(client)
+    seconds = retry_seconds_of(await refusal(list_tasks(client)))
+    await asyncio.sleep(seconds + 0.01)
+    await list_tasks(client)
 
 
-@contextmanager
-def database_lock(database):
-    """No query on tasks gets an answer."""
+async def test_each_class_of_calls_and_each_tenant_has_its_own_limit(connect, acme, new_tenant, platform):
+    limit(platform.database, acme, "read", per_minute=1, burst=1)
+    client, other = await connect(acme.api_key), await connect(new_tenant().api_key)
+    await list_tasks(client)
+    await refusal(list_tasks(client))
+    await list_tasks(other)
+    watch = client.tasks.WatchTask(api.WatchTaskRequest(name="tasks/x"), timeout=5)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        [event async for event in watch]
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_watch_is_one_call_however_long_it_lasts(connect, acme, platform):
+    limit(platform.database, acme, "watch", per_minute=1, burst=1)
+    client = await connect(acme.api_key)
+    watching = api.WatchTaskRequest(name="tasks/x")
+    codes = []
+    for _ in range(2):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            [event async for event in client.tasks.WatchTask(watching, timeout=5)]
+        codes.append(refused.value.code())
+    assert codes == [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.RESOURCE_EXHAUSTED]
+
+
+QUOTA = "INSERT INTO tenancy.limits (tenant_id, name, operator_value) VALUES ('{}', '{}', {})"
+
+
+def create_task(client, request_id):
+    task = api.Task(instruction="what?", source="sources/small", kinds=[api.TASK_KIND_ANSWER])
+    return client.tasks.CreateTask(api.CreateTaskRequest(task=task, request_id=request_id))
+
+
+async def test_a_task_above_the_quota_is_refused_and_a_repeated_request_is_not(client, acme, platform):
+    platform.database.execute(QUOTA.format(acme.tenant_id, "active_tasks", 1))
+    request_id = str(uuid4())
+    task = await create_task(client, request_id)
+    error = await refusal(create_task(client, str(uuid4())))
+    assert (error.code(), reason_of(error)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED")
+    assert (limit_of(error), retry_seconds_of(error)) == ("active_tasks", None)
+    assert remedy_of(error) == "Wait until a task has ended, or cancel one. An operator can raise the quota."
+    assert (await create_task(client, request_id)).name == task.name
+
+
+@pytest.mark.parametrize("quota", ["sources", "storage_bytes"])
+async def test_an_upload_above_the_quota_is_refused(client, acme, platform, bundle, tmp_path, quota):
+    platform.database.execute(QUOTA.format(acme.tenant_id, quota, 1))
+    again = {"sources": bundle, "storage_bytes": await make_bundle(tmp_path, "# Another")}[quota]
+    error = await refusal(upload(client, again, source_id="another"))
+    assert (error.code(), limit_of(error)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, quota)
+
+
+class CountingDatabase(Database):
+    """Counts what is asked, and how much of it at a time."""
+
+    asked = running = most = 0
+
+    async def decide(self, query, parameters):
+        async with self._counted():
+            return await super().decide(query, parameters)
+
+    @asynccontextmanager
+    async def connection(self):
+        async with self._counted(), super().connection() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _counted(self):
+        self.asked += 1
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            yield
+        finally:
+            self.running -= 1
+
+
+@pytest.fixture
+async def counting(database):
+    counted = CountingDatabase(database.dsn("gateway_app"))
+    await counted.open()
+    yield counted
+    await counted.close()
+
+
+async def outcomes(calls):
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    return [type(result) for result in results]
+
+
+async def test_a_flood_is_admitted_the_burst_and_asks_once_more(counting, database, tenant):
+    limit(database, tenant, "read", per_minute=1, burst=5)
+    limiter, grant = Limiter(counting), tenant.grant()
+    found = await outcomes(limiter.admit(grant, READING) for _ in range(1000))
+    assert (found.count(type(None)), found.count(RateLimited)) == (5, 995)
+    assert (counting.asked, counting.most) == (6, 1)
+
+
+async def test_two_replicas_admit_the_burst_together(counting, database, tenant):
+    limit(database, tenant, "read", per_minute=1, burst=50)
+    replicas, grant = (Limiter(counting), Limiter(counting)), tenant.grant()
+    found = await outcomes(limiter.admit(grant, READING) for _ in range(100) for limiter in replicas)
+    assert (found.count(type(None)), found.count(RateLimited)) == (50, 150)
+
+
+async def test_a_raised_limit_holds_within_a_second(counting, database, tenant):
+    limit(database, tenant, "read", per_minute=1, burst=1)
+    limiter, grant = Limiter(counting), tenant.grant()
+    await outcomes(limiter.admit(grant, READING) for _ in range(2))
+    database.execute("UPDATE tenancy.limits SET operator_value = 1000")
+    with pytest.raises(RateLimited):
+        await limiter.admit(grant, READING)
+    await asyncio.sleep(1.01)
+    await limiter.admit(grant, READING)
+
+
+async def test_two_keys_of_a_tenant_share_its_limit(counting, database, tenant):
+    limit(database, tenant, "read", per_minute=1, burst=1)
     with psycopg.connect(database.admin_dsn) as connection:
-        connection.execute("LOCK TABLE gateway.tasks IN ACCESS EXCLUSIVE MODE")
-        yield
+        mint = "SELECT kernel.mint_grant(%s, 'key:mk_other', ARRAY['tasks.read'])"
+        other = connection.execute(mint, (tenant.tenant_id,)).fetchone()[0]
+    limiter = Limiter(counting)
+    assert await outcomes([limiter.admit(tenant.grant(), READING), limiter.admit(other, READING)]) == [
+        type(None),
+        RateLimited,
+    ]
 
 
-async def list_tasks(client: Client, seconds: float) -> api.ListTasksResponse:
-    return await client.tasks.ListTasks(api.ListTasksRequest(), timeout=seconds)
+@dataclass(frozen=True)
+class CallWith:
+    key: str
+
+    def invocation_metadata(self):
+        return (("authorization", f"Bearer {self.key}"),)
 
 
-async def test_a_client_that_pings_too_fast_is_hung_up_on(knock, eventually):
-    address, _ = await knock(shortest_ping_seconds=10)
-    async with raw_connection(address) as connection:
-        # Twenty a second, and none after the farewell: a failed write would hide it.
-        await eventually(lambda: connection.farewells or connection.ping())
-        await eventually(lambda: connection.closed)
-        assert [(frame.error_code, frame.additional_data) for frame in connection.farewells][-1] == (
-            ENHANCE_YOUR_CALM,
-            b"too_many_pings",
-        )
+def door_of(database, *, cache_seconds):
+    """For keys alone: nobody exchanges tokens."""
+    uses = KeyUses(database, write_seconds=60)
+    return Authenticator(database, uses, grpc.aio.insecure_channel("unix:/nowhere"), cache_seconds=cache_seconds)
 
 
-async def test_a_client_that_pings_slowly_enough_stays(knock):
-    address, _ = await knock(shortest_ping_seconds=0.05)
-    async with raw_connection(address) as connection:
-        for _ in range(10):
-            connection.ping()
-            await asyncio.sleep(0.1)
-        assert (connection.closed, connection.farewells) == (False, [])
+async def test_a_bad_key_that_comes_again_is_not_looked_up_again(counting):
+    door = door_of(counting, cache_seconds=60)
+    found = await outcomes(door.prove(CallWith("mk_x.wrong")) for _ in range(500))
+    assert set(found) == {Unauthenticated}
+    assert counting.asked <= MOST_UNKNOWN_KEYS_AT_A_TIME
 
 
-async def test_a_connection_that_is_too_old_is_sent_away_and_its_calls_may_end(knock, tenant, eventually):
-    address, _ = await knock(connection_age_seconds=0.5, grace_seconds=1.0)
-    request = api.WatchTaskRequest(name=insert_task(tenant)).SerializeToString()
-    async with raw_connection(address) as connection:
-        connection.call(1, WATCH, {"authorization": f"Bearer {tenant.api_key}"}, request)
-        await eventually(lambda: connection.farewells, seconds=3)
-        assert not connection.closed
-        await eventually(lambda: connection.closed, seconds=4)
+async def test_few_unknown_keys_are_looked_up_at_a_time(counting):
+    door = door_of(counting, cache_seconds=60)
+    found = await outcomes(door.prove(CallWith(f"mk_{number}.wrong")) for number in range(200))
+    assert set(found) == {Unauthenticated}
+    assert (counting.asked, counting.most) == (200, MOST_UNKNOWN_KEYS_AT_A_TIME)
 
 
-async def test_an_idle_connection_is_closed(knock, eventually):
-    address, _ = await knock(connection_idle_seconds=0.5)
-    async with raw_connection(address) as connection:
-        await eventually(lambda: connection.closed, seconds=5)
-        assert connection.farewells
+async def test_a_good_key_is_not_refused_for_the_bad_ones(counting, tenant):
+    door = door_of(counting, cache_seconds=60)
+    bad = [door.prove(CallWith(f"mk_{number}.wrong")) for number in range(200)]
+    found = await asyncio.gather(*bad, door.prove(CallWith(tenant.api_key)), return_exceptions=True)
+    assert found[-1].split("|")[2] == str(tenant.tenant_id)
 
 
-async def test_a_client_that_is_gone_is_noticed(knock, eventually):
-    address, _ = await knock(keepalive_seconds=1.0)
-    async with raw_connection(address) as connection:
-        await eventually(lambda: connection.pings, seconds=5)
+async def test_a_refused_key_is_asked_about_again_after_its_seconds(counting, database, tenant):
+    door = door_of(counting, cache_seconds=0.2)
+    database.execute("UPDATE tenancy.tenants SET state = 'suspended'")
+    with pytest.raises(Unauthenticated):
+        await door.prove(CallWith(tenant.api_key))
+    database.execute("UPDATE tenancy.tenants SET state = 'active'")
+    await asyncio.sleep(0.25)
+    assert await door.prove(CallWith(tenant.api_key))

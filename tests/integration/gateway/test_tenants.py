@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from uuid import uuid4
 
 import grpc
@@ -10,7 +11,7 @@ import pytest
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tenants.v1 import tenants_pb2 as tenants
 from morningai.rpc.status import remedy_of
-from tests.integration.gateway.platform import resource_of
+from tests.integration.gateway.platform import KEY_CACHE_SECONDS, resource_of
 
 
 def new_tenant_request(slug):
@@ -63,3 +64,59 @@ async def test_another_tenant_does_not_exist(connect, acme, new_tenant):
         await client.tenants.GetTenant(tenants.GetTenantRequest(name=f"tenants/{new_tenant().tenant_id}"))
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
     assert resource_of(refused.value) == "tenant"
+
+
+def named(tenant):
+    return f"tenants/{tenant.tenant_id}"
+
+
+async def code_of_list(client):
+    try:
+        await client.tasks.ListTasks(api.ListTasksRequest())
+    except grpc.aio.AioRpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
+
+
+async def test_a_suspended_tenant_is_shut_out_within_its_seconds_and_let_in_again(connect, acme, platform):
+    operator, client = await connect(platform.operator_key), await connect(acme.api_key)
+    assert await code_of_list(client) is grpc.StatusCode.OK
+    suspended = await operator.tenants.SuspendTenant(tenants.SuspendTenantRequest(name=named(acme)))
+    assert (suspended.name, suspended.state) == (named(acme), tenants.TENANT_STATE_SUSPENDED)
+    await asyncio.sleep(KEY_CACHE_SECONDS + 0.1)
+    assert await code_of_list(client) is grpc.StatusCode.UNAUTHENTICATED
+    resumed = await operator.tenants.ResumeTenant(tenants.ResumeTenantRequest(name=named(acme)))
+    assert resumed.state == tenants.TENANT_STATE_ACTIVE
+    await asyncio.sleep(KEY_CACHE_SECONDS + 0.1)
+    assert await code_of_list(client) is grpc.StatusCode.OK
+
+
+async def test_another_tenant_goes_on_while_one_is_suspended(connect, acme, new_tenant, platform):
+    operator, other = await connect(platform.operator_key), await connect(new_tenant().api_key)
+    await operator.tenants.SuspendTenant(tenants.SuspendTenantRequest(name=named(acme)))
+    assert await code_of_list(other) is grpc.StatusCode.OK
+
+
+async def test_suspending_and_resuming_are_entries_of_the_tenant_once_each(connect, acme, platform):
+    operator = await connect(platform.operator_key)
+    for _ in range(2):
+        await operator.tenants.SuspendTenant(tenants.SuspendTenantRequest(name=named(acme)))
+    for _ in range(2):
+        await operator.tenants.ResumeTenant(tenants.ResumeTenantRequest(name=named(acme)))
+    query = "SELECT action, principal FROM tenancy.audit_log WHERE tenant_id = %s ORDER BY entry_id"
+    principal = f"operator:{platform.operator_key.partition('.')[0]}"
+    actions = ("tenants.create", "tenants.suspend", "tenants.resume")
+    assert platform.database.rows(query, acme.tenant_id) == [(action, principal) for action in actions]
+
+
+async def test_an_operator_lists_all_tenants_by_slug_in_pages(connect, new_tenant, platform):
+    operator = await connect(platform.operator_key)
+    made = {str(new_tenant().tenant_id) for _ in range(3)}
+    found, token = [], None
+    while token != "":
+        page = await operator.tenants.ListTenants(tenants.ListTenantsRequest(page_size=2, page_token=token or ""))
+        found += page.tenants
+        token = page.next_page_token
+    assert [tenant.slug for tenant in found] == sorted(tenant.slug for tenant in found)
+    assert made <= {tenant.name.removeprefix("tenants/") for tenant in found}
+    assert len({tenant.name for tenant in found}) == len(found)

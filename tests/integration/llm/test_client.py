@@ -22,6 +22,7 @@ from morningai.llm import (
     ModelTruncated,
     ModelUnavailable,
     Prompt,
+    Uncharged,
 )
 from morningai.testing.model_script import Script, ScriptedReply, ScriptedRule
 from morningai.testing.model_server import ScriptedModelServer
@@ -51,7 +52,7 @@ async def connect() -> AsyncIterator[Connect]:
             client = ModelClient.from_settings(ModelSettings.model_validate(values | changes))
             assert client is not None
             stack.push_async_callback(client.close)
-            return client, server
+            return client.charged_to(Uncharged()), server
 
         yield make
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from morningai.llm import ModelClient, ModelSettings, Prompt
+from morningai.llm import ModelClient, ModelSettings, Prompt, Uncharged
 
 SCRIPT = {
     "rules": [
@@ -38,7 +38,7 @@ async def ask(server: dict[str, str], question: str) -> str:
         ModelSettings.model_validate({"base_url": server["base_url"], "model": "any", "max_attempts": 1})
     )
     assert client is not None
-    completion = await client.complete_text(Prompt("ask", 1, "Answer.", question), 100)
+    completion = await client.charged_to(Uncharged()).complete_text(Prompt("ask", 1, "Answer.", question), 100)
     await client.close()
     return completion.value
 

@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from morningai.llm import ModelClient, ModelSettings, ModelUnavailable, Prompt, instrument_model_calls
+from morningai.llm import ModelClient, ModelSettings, ModelUnavailable, Prompt, Uncharged, instrument_model_calls
 from morningai.llm.tracing import uninstrument_model_calls
 from morningai.testing.model_script import Script, ScriptedReply
 from morningai.testing.model_server import ScriptedModelServer
@@ -34,7 +34,7 @@ async def call(reply: ScriptedReply) -> None:
         client = ModelClient.from_settings(settings)
         assert client is not None
         try:
-            await client.complete_text(PROMPT, 100)
+            await client.charged_to(Uncharged()).complete_text(PROMPT, 100)
         finally:
             await client.close()
 

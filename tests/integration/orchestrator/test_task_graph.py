@@ -83,7 +83,7 @@ def platform(start_service, database, tmp_path):
         await start_service(
             "faqgen", {events.GenerateAnswer: answer, events.GenerateFaq: faq, events.CancelWork: cancel}
         )
-        return await start_service("gateway", gateway_handlers(Feed()))
+        return await start_service("gateway", gateway_handlers(Feed(), lambda: None))
 
     return start
 

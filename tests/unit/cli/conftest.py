@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from morningai.cli.main import run
-from tests.unit.cli.fake_gateway import KEY, Script, serving
+from tests.unit.cli.fake_gateway import KEY, OPERATOR_KEY, Script, serving
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ Cli = Callable[..., Said]
 
 @pytest.fixture(autouse=True)
 def _own_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MORNINGAI_ADDRESS", "MORNINGAI_API_KEY", "MORNINGAI_OPERATOR_KEY", "MORNINGAI_DATA_DIR"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("ADDRESS", "API_KEY", "OPERATOR_KEY", "DATA_DIR", "TENANT"):
+        monkeypatch.delenv(f"MORNINGAI_{name}", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
@@ -71,4 +71,12 @@ def tenant_cli(cli: Cli, address: str, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Connected to the fake gateway with a tenant's key."""
     monkeypatch.setenv("MORNINGAI_ADDRESS", address)
     monkeypatch.setenv("MORNINGAI_API_KEY", KEY)
+    return cli
+
+
+@pytest.fixture
+def operator_cli(cli: Cli, address: str, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Connected to the fake gateway with the operator's key."""
+    monkeypatch.setenv("MORNINGAI_ADDRESS", address)
+    monkeypatch.setenv("MORNINGAI_OPERATOR_KEY", OPERATOR_KEY)
     return cli

@@ -19,8 +19,20 @@ from morningai.api.changes.v1 import changes_pb2, changes_pb2_grpc
 from morningai.api.documents.v1 import documents_pb2, documents_pb2_grpc
 from morningai.api.faqs.v1 import faqs_pb2, faqs_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2, sources_pb2_grpc
+from morningai.api.subscriptions.v1 import subscriptions_pb2, subscriptions_pb2_grpc
 from morningai.api.tasks.v1 import tasks_pb2, tasks_pb2_grpc
-from morningai.api.tenants.v1 import tenants_pb2, tenants_pb2_grpc
+from morningai.api.tenants.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
+    keys_pb2,
+    keys_pb2_grpc,
+    members_pb2,
+    members_pb2_grpc,
+    tenants_pb2,
+    tenants_pb2_grpc,
+    usage_pb2,
+    usage_pb2_grpc,
+)
 from morningai.errors import MorningAIError, NotFound, Unauthenticated, Unavailable
 from morningai.rpc.call import Context
 from morningai.rpc.status import abort
@@ -29,6 +41,8 @@ KEY = "mk_test.secret"
 OPERATOR_KEY = "op_test.secret"
 TASK = "tasks/0198c1de-4f7a-7cc0-9c52-0d6a4f1f7f11"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+WEBHOOK = "webhookEndpoints/0198c1de-4f7a-7cc0-9c52-0d6a4f1f7f11"
+DELIVERY = f"{WEBHOOK}/deliveries/0198c1df-0000-7cc0-9c52-0d6a4f1f7f11"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -88,6 +102,59 @@ def change() -> changes_pb2.Change:
     )
 
 
+def api_key(display_name: str, *, revoked: bool = False) -> keys_pb2.ApiKey:
+    return keys_pb2.ApiKey(
+        name="apiKeys/mk_2",
+        display_name=display_name,
+        scopes=["tasks.read"],
+        create_time=at(0),
+        revoke_time=at(1) if revoked else None,
+    )
+
+
+def member(role: members_pb2.MemberRole.ValueType) -> members_pb2.Member:
+    return members_pb2.Member(
+        name="members/1", subject="s-1", email="ada@example.org", display_name="Ada", role=role, create_time=at(0)
+    )
+
+
+def audit_entry(number: int) -> audit_pb2.AuditEntry:
+    return audit_pb2.AuditEntry(
+        name=f"auditEntries/{number}",
+        create_time=at(number),
+        principal="key:mk_1",
+        action="keys.create",
+        resource="apiKeys/mk_2",
+        trace_id=TRACE,
+        outcome=audit_pb2.AUDIT_OUTCOME_SUCCEEDED,
+    )
+
+
+def webhook(**fields: object) -> subscriptions_pb2.WebhookEndpoint:
+    made = subscriptions_pb2.WebhookEndpoint(
+        name=WEBHOOK,
+        url="https://ci.example.org/hook",
+        event_types=["task.failed"],
+        state=subscriptions_pb2.WEBHOOK_ENDPOINT_STATE_ENABLED,
+        create_time=at(0),
+    )
+    made.MergeFrom(subscriptions_pb2.WebhookEndpoint(**fields))  # type: ignore[arg-type]  # as the caller names them
+    return made
+
+
+def delivery() -> subscriptions_pb2.WebhookDelivery:
+    return subscriptions_pb2.WebhookDelivery(
+        name=DELIVERY,
+        webhook_id="0198c1df-1111-7cc0-9c52-0d6a4f1f7f11",
+        event_type="task.failed",
+        state=subscriptions_pb2.WEBHOOK_DELIVERY_STATE_PENDING,
+        attempts=2,
+        response_status=500,
+        error="The endpoint answered 500.",
+        create_time=at(0),
+    )
+
+
 def step(name: str, service: str, *, end: float | None = None, result: str = "", failure: str = "") -> tasks_pb2.Step:
     state = tasks_pb2.STEP_STATE_RUNNING if end is None else tasks_pb2.STEP_STATE_SUCCEEDED
     made = tasks_pb2.Step(step=name, service=service, state=state, start_time=at(0.1), result=result)
@@ -119,7 +186,10 @@ class Script:
     sources: list[sources_pb2.Source] = field(default_factory=lambda: [sources_pb2.Source(name="sources/shop")])
     uploads: list[list[sources_pb2.UploadSourceRequest]] = field(default_factory=list)
     answer: answers_pb2.Answer = field(default_factory=answer)
+    entries_exported: int = 3
+    """Entries of the audit log after which an export breaks; there are three."""
     calls: list[tuple[str, Message]] = field(default_factory=list)
+    tenants_named: list[str] = field(default_factory=list)
 
     def requests(self, method: str) -> list[Message]:
         return [request for name, request in self.calls if name == method]
@@ -163,6 +233,13 @@ class Script:
 EVENTS_OF_A_PAGE = 2
 
 
+LIMITS = [
+    usage_pb2.Limit(name="sources", description="sources", value=500, operator_value=500),
+    usage_pb2.Limit(name="tokens_per_day", description="tokens", value=900, tenant_value=900, used=100),
+    usage_pb2.Limit(name="tokens_per_month", description="tokens", used=100),
+]
+
+
 class Servicer(
     tasks_pb2_grpc.TaskServiceServicer,
     sources_pb2_grpc.SourceServiceServicer,
@@ -170,13 +247,19 @@ class Servicer(
     faqs_pb2_grpc.FaqServiceServicer,
     documents_pb2_grpc.DocumentServiceServicer,
     changes_pb2_grpc.ChangeServiceServicer,
+    subscriptions_pb2_grpc.SubscriptionServiceServicer,
     tenants_pb2_grpc.TenantServiceServicer,
+    keys_pb2_grpc.ApiKeyServiceServicer,
+    members_pb2_grpc.MemberServiceServicer,
+    audit_pb2_grpc.AuditServiceServicer,
+    usage_pb2_grpc.UsageServiceServicer,
 ):
     def __init__(self, script: Script) -> None:
         self.script = script
 
     async def _begin(self, method: str, request: Message, context: Context, key: str = KEY) -> None:
         self.script.calls.append((method, request))
+        self.script.tenants_named.append(str(dict(context.invocation_metadata() or ()).get("morningai-tenant", "")))
         header = dict(context.invocation_metadata() or ()).get("authorization")
         if header != f"Bearer {key}":
             await abort(context, Unauthenticated("The API key is not valid.", remedy="Send one."))
@@ -278,6 +361,61 @@ class Servicer(
         await self._begin("GetChange", request, context)
         return change()
 
+    async def CreateWebhookEndpoint(
+        self, request: subscriptions_pb2.CreateWebhookEndpointRequest, context: Context
+    ) -> subscriptions_pb2.CreateWebhookEndpointResponse:
+        await self._begin("CreateWebhookEndpoint", request, context)
+        return subscriptions_pb2.CreateWebhookEndpointResponse(webhook_endpoint=webhook(), secret="whsec_c2VjcmV0")
+
+    async def ListWebhookEndpoints(
+        self, request: subscriptions_pb2.ListWebhookEndpointsRequest, context: Context
+    ) -> subscriptions_pb2.ListWebhookEndpointsResponse:
+        await self._begin("ListWebhookEndpoints", request, context)
+        return subscriptions_pb2.ListWebhookEndpointsResponse(webhook_endpoints=[webhook()])
+
+    async def GetWebhookEndpoint(
+        self, request: subscriptions_pb2.GetWebhookEndpointRequest, context: Context
+    ) -> subscriptions_pb2.WebhookEndpoint:
+        await self._begin("GetWebhookEndpoint", request, context)
+        disabled = subscriptions_pb2.WEBHOOK_ENDPOINT_STATE_DISABLED
+        return webhook(state=disabled, disabled_reason="The endpoint answered 410 Gone.")
+
+    async def UpdateWebhookEndpoint(
+        self, request: subscriptions_pb2.UpdateWebhookEndpointRequest, context: Context
+    ) -> subscriptions_pb2.WebhookEndpoint:
+        await self._begin("UpdateWebhookEndpoint", request, context)
+        return webhook()
+
+    async def DeleteWebhookEndpoint(
+        self, request: subscriptions_pb2.DeleteWebhookEndpointRequest, context: Context
+    ) -> subscriptions_pb2.DeleteWebhookEndpointResponse:
+        await self._begin("DeleteWebhookEndpoint", request, context)
+        return subscriptions_pb2.DeleteWebhookEndpointResponse()
+
+    async def RotateWebhookSecret(
+        self, request: subscriptions_pb2.RotateWebhookSecretRequest, context: Context
+    ) -> subscriptions_pb2.RotateWebhookSecretResponse:
+        await self._begin("RotateWebhookSecret", request, context)
+        return subscriptions_pb2.RotateWebhookSecretResponse(webhook_endpoint=webhook(), secret="whsec_bmV3")
+
+    async def PingWebhookEndpoint(
+        self, request: subscriptions_pb2.PingWebhookEndpointRequest, context: Context
+    ) -> subscriptions_pb2.WebhookDelivery:
+        await self._begin("PingWebhookEndpoint", request, context)
+        return delivery()
+
+    async def ListWebhookDeliveries(
+        self, request: subscriptions_pb2.ListWebhookDeliveriesRequest, context: Context
+    ) -> subscriptions_pb2.ListWebhookDeliveriesResponse:
+        await self._begin("ListWebhookDeliveries", request, context)
+        return subscriptions_pb2.ListWebhookDeliveriesResponse(webhook_deliveries=[delivery()])
+
+    async def RedeliverWebhook(
+        self, request: subscriptions_pb2.RedeliverWebhookRequest, context: Context
+    ) -> subscriptions_pb2.WebhookDelivery:
+        await self._begin("RedeliverWebhook", request, context)
+        return delivery()
+
     async def CreateTenant(
         self, request: tenants_pb2.CreateTenantRequest, context: Context
     ) -> tenants_pb2.CreateTenantResponse:
@@ -289,6 +427,118 @@ class Servicer(
         await self._begin("GetTenant", request, context)
         return tenants_pb2.Tenant(name="tenants/1", slug="acme")
 
+    async def GetUsage(self, request: usage_pb2.GetUsageRequest, context: Context) -> usage_pb2.GetUsageResponse:
+        await self._begin("GetUsage", request, context)
+        row = usage_pb2.UsageRow(
+            key="2026-11-02", calls=3, calls_in_full=1, prompt_tokens=1234, completion_tokens=56, money_micros=1_230_000
+        )
+        total = usage_pb2.UsageRow(key="total", calls=7, prompt_tokens=2000, completion_tokens=90, money_micros=5)
+        return usage_pb2.GetUsageResponse(rows=[row], total=total)
+
+    async def ListLimits(self, request: usage_pb2.ListLimitsRequest, context: Context) -> usage_pb2.ListLimitsResponse:
+        await self._begin("ListLimits", request, context)
+        return usage_pb2.ListLimitsResponse(limits=LIMITS)
+
+    async def UpdateLimits(
+        self, request: usage_pb2.UpdateLimitsRequest, context: Context
+    ) -> usage_pb2.UpdateLimitsResponse:
+        await self._begin("UpdateLimits", request, context)
+        return usage_pb2.UpdateLimitsResponse(limits=LIMITS)
+
+    async def UpdateTenantLimits(
+        self, request: usage_pb2.UpdateTenantLimitsRequest, context: Context
+    ) -> usage_pb2.UpdateTenantLimitsResponse:
+        await self._begin("UpdateTenantLimits", request, context, key=OPERATOR_KEY)
+        return usage_pb2.UpdateTenantLimitsResponse(limits=LIMITS)
+
+    async def UpdateModelPrice(
+        self, request: usage_pb2.UpdateModelPriceRequest, context: Context
+    ) -> usage_pb2.ModelPrice:
+        await self._begin("UpdateModelPrice", request, context, key=OPERATOR_KEY)
+        return request.price
+
+    async def ListTenants(
+        self, request: tenants_pb2.ListTenantsRequest, context: Context
+    ) -> tenants_pb2.ListTenantsResponse:
+        await self._begin("ListTenants", request, context, key=OPERATOR_KEY)
+        acme = tenants_pb2.Tenant(name="tenants/1", slug="acme", state=tenants_pb2.TENANT_STATE_ACTIVE)
+        return tenants_pb2.ListTenantsResponse(tenants=[acme])
+
+    async def SuspendTenant(self, request: tenants_pb2.SuspendTenantRequest, context: Context) -> tenants_pb2.Tenant:
+        await self._begin("SuspendTenant", request, context, key=OPERATOR_KEY)
+        return tenants_pb2.Tenant(name=request.name, slug="acme", state=tenants_pb2.TENANT_STATE_SUSPENDED)
+
+    async def ResumeTenant(self, request: tenants_pb2.ResumeTenantRequest, context: Context) -> tenants_pb2.Tenant:
+        await self._begin("ResumeTenant", request, context, key=OPERATOR_KEY)
+        return tenants_pb2.Tenant(name=request.name, slug="acme", state=tenants_pb2.TENANT_STATE_ACTIVE)
+
+    async def CreateApiKey(
+        self, request: keys_pb2.CreateApiKeyRequest, context: Context
+    ) -> keys_pb2.CreateApiKeyResponse:
+        await self._begin("CreateApiKey", request, context)
+        return keys_pb2.CreateApiKeyResponse(api_key=api_key(request.api_key.display_name), key="mk_2.new-secret")
+
+    async def ListApiKeys(self, request: keys_pb2.ListApiKeysRequest, context: Context) -> keys_pb2.ListApiKeysResponse:
+        await self._begin("ListApiKeys", request, context)
+        return keys_pb2.ListApiKeysResponse(api_keys=[api_key("CI"), api_key("old", revoked=True)])
+
+    async def RotateApiKey(
+        self, request: keys_pb2.RotateApiKeyRequest, context: Context
+    ) -> keys_pb2.RotateApiKeyResponse:
+        await self._begin("RotateApiKey", request, context)
+        key = api_key("CI")
+        key.previous_secret_expire_time.CopyFrom(at(3600))
+        return keys_pb2.RotateApiKeyResponse(api_key=key, key="mk_2.newer-secret")
+
+    async def RevokeApiKey(self, request: keys_pb2.RevokeApiKeyRequest, context: Context) -> keys_pb2.ApiKey:
+        await self._begin("RevokeApiKey", request, context)
+        return api_key("CI", revoked=True)
+
+    async def ListMembers(
+        self, request: members_pb2.ListMembersRequest, context: Context
+    ) -> members_pb2.ListMembersResponse:
+        await self._begin("ListMembers", request, context)
+        return members_pb2.ListMembersResponse(members=[member(members_pb2.MEMBER_ROLE_OWNER)])
+
+    async def InviteMember(
+        self, request: members_pb2.InviteMemberRequest, context: Context
+    ) -> members_pb2.InviteMemberResponse:
+        await self._begin("InviteMember", request, context)
+        return members_pb2.InviteMemberResponse(invitation=request.invitation, token="mi_1.secret")
+
+    async def AcceptInvitation(
+        self, request: members_pb2.AcceptInvitationRequest, context: Context
+    ) -> members_pb2.AcceptInvitationResponse:
+        await self._begin("AcceptInvitation", request, context)
+        return members_pb2.AcceptInvitationResponse(
+            tenant_slug="acme", member="members/1", role=members_pb2.MEMBER_ROLE_MEMBER
+        )
+
+    async def UpdateMember(self, request: members_pb2.UpdateMemberRequest, context: Context) -> members_pb2.Member:
+        await self._begin("UpdateMember", request, context)
+        return member(request.member.role)
+
+    async def RemoveMember(
+        self, request: members_pb2.RemoveMemberRequest, context: Context
+    ) -> members_pb2.RemoveMemberResponse:
+        await self._begin("RemoveMember", request, context)
+        return members_pb2.RemoveMemberResponse()
+
+    async def ListAuditEntries(
+        self, request: audit_pb2.ListAuditEntriesRequest, context: Context
+    ) -> audit_pb2.ListAuditEntriesResponse:
+        await self._begin("ListAuditEntries", request, context)
+        return audit_pb2.ListAuditEntriesResponse(entries=[audit_entry(1)])
+
+    async def ExportAuditEntries(
+        self, request: audit_pb2.ExportAuditEntriesRequest, context: Context
+    ) -> AsyncIterator[audit_pb2.ExportAuditEntriesResponse]:
+        await self._begin("ExportAuditEntries", request, context)
+        for number in range(1, 4):
+            if number > self.script.entries_exported:
+                await abort(context, Unavailable("The gateway stops."))
+            yield audit_pb2.ExportAuditEntriesResponse(entry=audit_entry(number))
+
 
 SERVICES = (
     tasks_pb2_grpc.add_TaskServiceServicer_to_server,
@@ -297,7 +547,12 @@ SERVICES = (
     faqs_pb2_grpc.add_FaqServiceServicer_to_server,
     documents_pb2_grpc.add_DocumentServiceServicer_to_server,
     changes_pb2_grpc.add_ChangeServiceServicer_to_server,
+    subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server,
     tenants_pb2_grpc.add_TenantServiceServicer_to_server,
+    keys_pb2_grpc.add_ApiKeyServiceServicer_to_server,
+    members_pb2_grpc.add_MemberServiceServicer_to_server,
+    audit_pb2_grpc.add_AuditServiceServicer_to_server,
+    usage_pb2_grpc.add_UsageServiceServicer_to_server,
 )
 
 

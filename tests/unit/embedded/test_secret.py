@@ -9,6 +9,7 @@ import pytest
 from morningai.embedded.data_dir import DataDir
 from morningai.embedded.secret import ensure_operator_key, ensure_secrets
 from morningai.errors import FailedPrecondition
+from morningai.secrets.key_ring import KeyRing
 
 
 @pytest.fixture
@@ -27,6 +28,21 @@ def test_passwords_stay_and_only_new_names_get_one(data_dir: DataDir) -> None:
     assert after.postgres["docs_app"] == before.postgres["docs_app"]
     assert after.nats == before.nats
     assert set(after.postgres) == {"docs_app", "faqgen_app"}
+
+
+def test_a_key_that_wraps_is_made_once(data_dir: DataDir) -> None:
+    made = ensure_secrets(data_dir, logins=[], bus_users=[], keepers=["gateway"])
+    again = ensure_secrets(data_dir, logins=[], bus_users=[], keepers=["gateway"])
+    assert made.secret_keys == again.secret_keys
+    assert KeyRing.parse(made.secret_keys["gateway"]).current == "k1"
+    assert made.secret_keys["gateway"] not in repr(made)
+
+
+def test_a_file_of_before_there_were_keys_gets_one(data_dir: DataDir) -> None:
+    data_dir.secrets_file.write_text('{"postgres": {"docs_app": "p"}, "nats": {}}')
+    secrets = ensure_secrets(data_dir, logins=["docs_app"], bus_users=[], keepers=["gateway"])
+    assert secrets.postgres == {"docs_app": "p"}
+    assert set(secrets.secret_keys) == {"gateway"}
 
 
 def test_secrets_are_in_a_file_only_the_owner_reads(data_dir: DataDir) -> None:

@@ -4,14 +4,22 @@ from pathlib import Path
 
 import pytest
 
+from morningai.bus import server_config
 from morningai.embedded.data_dir import DataDir
-from morningai.embedded.services import SERVICES, ServiceConnections, passed_environment, service_environment
+from morningai.embedded.services import (
+    BUS_SECRETS,
+    SERVICES,
+    ServiceConnections,
+    passed_environment,
+    service_environment,
+)
 
 CONNECTIONS = ServiceConnections(
     dsn=lambda login: f"postgresql://{login}@/morningai",
     nats_url="nats://127.0.0.1:4222",
-    nats_passwords={service: f"{service}-password" for service in SERVICES},
+    nats_secrets={name: f"{name}-password" for name in BUS_SECRETS},
     gateway_address="127.0.0.1:50051",
+    secret_keys={"gateway": "k1:key"},
 )
 
 
@@ -27,6 +35,31 @@ def test_a_service_gets_its_own_logins_and_nobody_elses(data_dir: DataDir) -> No
     assert environment["MORNINGAI_NATS_USER"] == "docs"
     assert environment["MORNINGAI_NATS_PASSWORD"] == "docs-password"
     assert "faqgen-password" not in environment.values()
+
+
+def test_tenancy_alone_can_admit_subscribers(data_dir: DataDir) -> None:
+    known = {
+        name: service_environment(name, data_dir, CONNECTIONS, given={}).keys()
+        & {"MORNINGAI_CALLOUT_PASSWORD", "MORNINGAI_ISSUER_SECRET"}
+        for name in SERVICES
+    }
+    assert {name: len(secrets) for name, secrets in known.items()} == dict.fromkeys(SERVICES, 0) | {"tenancy": 2}
+
+
+def test_the_bus_is_given_the_secrets_it_asks_for() -> None:
+    assert BUS_SECRETS == server_config.BUS_SECRETS
+
+
+def test_the_gateway_alone_gets_the_login_that_delivers_webhooks(data_dir: DataDir) -> None:
+    environments = {name: service_environment(name, data_dir, CONNECTIONS, given={}) for name in SERVICES}
+    found = {name: environment.get("MORNINGAI_SENDER_DSN") for name, environment in environments.items()}
+    assert {name: dsn for name, dsn in found.items() if dsn} == {"gateway": "postgresql://gateway_sender@/morningai"}
+
+
+def test_only_who_keeps_credentials_gets_a_key_to_wrap_with(data_dir: DataDir) -> None:
+    environments = {name: service_environment(name, data_dir, CONNECTIONS, given={}) for name in SERVICES}
+    keys = {name: environment.get("MORNINGAI_SECRET_KEYS") for name, environment in environments.items()}
+    assert {name: key for name, key in keys.items() if key} == {"gateway": "k1:key"}
 
 
 def test_only_the_gateway_listens_on_a_port(data_dir: DataDir) -> None:

@@ -11,7 +11,7 @@ from morningai.embedded.data_dir import DataDir
 from morningai.embedded.model import QWEN_CODER
 from morningai.embedded.model_server import NoLocalModel, _flags_have_avx2, has_avx2, local_model_part
 from morningai.embedded.part import Part
-from morningai.llm import ModelClient, ModelSettings, Prompt
+from morningai.llm import ModelClient, ModelSettings, Prompt, Uncharged
 
 
 @pytest.fixture
@@ -67,7 +67,9 @@ async def test_the_real_model_starts_asks_for_its_key_and_answers(data_dir: Data
             ModelSettings.model_validate({name: part.environment[variable] for name, variable in settings.items()})
         )
         assert client is not None
-        completion = await client.complete_text(Prompt("ask", 1, "Answer with one word.", "Capital of France?"), 10)
+        completion = await client.charged_to(Uncharged()).complete_text(
+            Prompt("ask", 1, "Answer with one word.", "Capital of France?"), 10
+        )
         await client.close()
     finally:
         await part.runner.stop()

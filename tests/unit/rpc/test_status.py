@@ -4,11 +4,13 @@ from urllib.parse import quote
 
 import grpc
 import pytest
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, Help, ResourceInfo, RetryInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, Help, QuotaFailure, ResourceInfo, RetryInfo
 
 from morningai import errors
-from morningai.rpc.status import code_of, field_violations, reason_of, remedy_of, status_of
+from morningai.rpc.status import code_of, field_violations, limit_of, reason_of, remedy_of, status_of
 
+TOO_FAST = errors.RateLimited("read_calls", "Too fast.", remedy="Wait.", retry_after_seconds=0.5)
+FULL = errors.QuotaExceeded("sources", "Full.", remedy="Ask.")
 CASES = [
     (errors.InvalidInput("task.kinds", "is empty.", remedy="Name one."), "INVALID_ARGUMENT", "INVALID_INPUT"),
     (errors.NotFound("task", "tasks/1", remedy="List them."), "NOT_FOUND", "NOT_FOUND"),
@@ -17,8 +19,10 @@ CASES = [
     (errors.StepFailure("sandbox_unavailable", "No sandbox."), "FAILED_PRECONDITION", "sandbox_unavailable"),
     (errors.Unauthenticated("No key."), "UNAUTHENTICATED", "UNAUTHENTICATED"),
     (errors.PermissionDenied("No scope."), "PERMISSION_DENIED", "PERMISSION_DENIED"),
+    (FULL, "RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED"),
     (errors.Conflict("Again."), "ABORTED", "CONFLICT"),
     (errors.Unavailable("Away."), "UNAVAILABLE", "UNAVAILABLE"),
+    (TOO_FAST, "RESOURCE_EXHAUSTED", "RATE_LIMITED"),
     (errors.Retryable("Later."), "UNAVAILABLE", "RETRYABLE"),
     (errors.Permanent("No."), "INTERNAL", "PERMANENT"),
     (errors.Poison("Never."), "INTERNAL", "POISON"),
@@ -64,6 +68,13 @@ def test_a_retryable_error_says_when(given, seconds):
 @pytest.mark.parametrize("error", [case[0] for case in CASES if not isinstance(case[0], errors.Retryable)])
 def test_a_final_error_does_not_say_when(error):
     assert details(error, RetryInfo) == []
+
+
+@pytest.mark.parametrize("error", [TOO_FAST, FULL])
+def test_a_limit_is_named(error):
+    (failure,) = details(error, QuotaFailure)
+    assert [(v.subject, v.description) for v in failure.violations] == [(error.limit, error.message)]
+    assert limit_of(FailedCall(error)) == error.limit
 
 
 def test_a_remedy_is_a_help_for_people():

@@ -597,6 +597,30 @@ class CancelWork(_message.Message):
 Global___CancelWork: _TypeAlias = CancelWork  # noqa: Y015
 
 @_typing.final
+class CancelTask(_message.Message):
+    """To the orchestrator: end the task, whatever it is doing; a task that is being delivered goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FAILURE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def failure(self) -> _tasks_pb2.Failure:
+        """Why, for whoever asked for the task."""
+
+    def __init__(
+        self,
+        *,
+        failure: _tasks_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelTask: _TypeAlias = CancelTask  # noqa: Y015
+
+@_typing.final
 class StepTimedOut(_message.Message):
     """orchestrator to itself: the time of a step's command is over."""
 

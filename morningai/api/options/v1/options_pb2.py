@@ -25,11 +25,13 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&morningai/api/options/v1/options.proto\x12\x18morningai.api.options.v1\x1a google/protobuf/descriptor.proto:8\n\x0erequired_scope\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\t:2\n\x08internal\x12\x1e.google.protobuf.MethodOptions\x18\xd2\x86\x03 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&morningai/api/options/v1/options.proto\x12\x18morningai.api.options.v1\x1a google/protobuf/descriptor.proto*\x9b\x01\n\tCallClass\x12\x1a\n\x16\x43\x41LL_CLASS_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x43\x41LL_CLASS_READ\x10\x01\x12\x14\n\x10\x43\x41LL_CLASS_WRITE\x10\x02\x12\x1a\n\x16\x43\x41LL_CLASS_CREATE_TASK\x10\x03\x12\x15\n\x11\x43\x41LL_CLASS_UPLOAD\x10\x04\x12\x14\n\x10\x43\x41LL_CLASS_WATCH\x10\x05:8\n\x0erequired_scope\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\t:2\n\x08internal\x12\x1e.google.protobuf.MethodOptions\x18\xd2\x86\x03 \x01(\x08:2\n\x08unproven\x12\x1e.google.protobuf.MethodOptions\x18\xd3\x86\x03 \x01(\x08:Y\n\ncall_class\x12\x1e.google.protobuf.MethodOptions\x18\xd4\x86\x03 \x01(\x0e\x32#.morningai.api.options.v1.CallClassb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'morningai.api.options.v1.options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_CALLCLASS']._serialized_start=103
+  _globals['_CALLCLASS']._serialized_end=258
 # @@protoc_insertion_point(module_scope)

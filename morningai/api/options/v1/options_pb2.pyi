@@ -5,14 +5,56 @@ isort:skip_file
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pb2 as _descriptor_pb2
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf.internal import extension_dict as _extension_dict
 import builtins as _builtins
+import sys
+import typing as _typing
+
+if sys.version_info >= (3, 10):
+    from typing import TypeAlias as _TypeAlias
+else:
+    from typing_extensions import TypeAlias as _TypeAlias
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _CallClass:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CallClassEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CallClass.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CALL_CLASS_UNSPECIFIED: _CallClass.ValueType  # 0
+    CALL_CLASS_READ: _CallClass.ValueType  # 1
+    CALL_CLASS_WRITE: _CallClass.ValueType  # 2
+    CALL_CLASS_CREATE_TASK: _CallClass.ValueType  # 3
+    CALL_CLASS_UPLOAD: _CallClass.ValueType  # 4
+    CALL_CLASS_WATCH: _CallClass.ValueType  # 5
+
+class CallClass(_CallClass, metaclass=_CallClassEnumTypeWrapper):
+    """A tenant has a rate limit for each."""
+
+CALL_CLASS_UNSPECIFIED: CallClass.ValueType  # 0
+CALL_CLASS_READ: CallClass.ValueType  # 1
+CALL_CLASS_WRITE: CallClass.ValueType  # 2
+CALL_CLASS_CREATE_TASK: CallClass.ValueType  # 3
+CALL_CLASS_UPLOAD: CallClass.ValueType  # 4
+CALL_CLASS_WATCH: CallClass.ValueType  # 5
+Global___CallClass: _TypeAlias = CallClass  # noqa: Y015
+
 REQUIRED_SCOPE_FIELD_NUMBER: _builtins.int
 INTERNAL_FIELD_NUMBER: _builtins.int
+UNPROVEN_FIELD_NUMBER: _builtins.int
+CALL_CLASS_FIELD_NUMBER: _builtins.int
 required_scope: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.str]
 """The scope a caller's proof must hold; a method without one does not start."""
 internal: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.bool]
 """True for methods between services: the gateway does not forward them."""
+unproven: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.bool]
+"""True for methods that carry a credential to be exchanged for a proof: they need none and declare no scope. Only
+internal methods may be.
+"""
+call_class: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___CallClass.ValueType]
+"""The rate limit a call counts against. Unspecified: a client stream is an upload, a server stream a watch, a method
+whose scope ends in ".read" reads, any other writes.
+"""

@@ -45,6 +45,21 @@ class TenantServiceStub:
                 request_serializer=morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.GetTenantRequest.SerializeToString,
                 response_deserializer=morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.Tenant.FromString,
                 _registered_method=True)
+        self.ListTenants = channel.unary_unary(
+                '/morningai.api.tenants.v1.TenantService/ListTenants',
+                request_serializer=morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.ListTenantsRequest.SerializeToString,
+                response_deserializer=morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.ListTenantsResponse.FromString,
+                _registered_method=True)
+        self.SuspendTenant = channel.unary_unary(
+                '/morningai.api.tenants.v1.TenantService/SuspendTenant',
+                request_serializer=morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.SuspendTenantRequest.SerializeToString,
+                response_deserializer=morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.Tenant.FromString,
+                _registered_method=True)
+        self.ResumeTenant = channel.unary_unary(
+                '/morningai.api.tenants.v1.TenantService/ResumeTenant',
+                request_serializer=morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.ResumeTenantRequest.SerializeToString,
+                response_deserializer=morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.Tenant.FromString,
+                _registered_method=True)
 
 
 class TenantServiceServicer:
@@ -65,6 +80,27 @@ class TenantServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTenants(self, request, context):
+        """Lists all tenants by slug: their names and states, and nothing of their content. For the operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SuspendTenant(self, request, context):
+        """Shuts a tenant's keys and members out within seconds. For the operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeTenant(self, request, context):
+        """Lets a suspended tenant in again. For the operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TenantServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -76,6 +112,21 @@ def add_TenantServiceServicer_to_server(servicer, server):
             'GetTenant': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTenant,
                     request_deserializer=morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.GetTenantRequest.FromString,
+                    response_serializer=morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.Tenant.SerializeToString,
+            ),
+            'ListTenants': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTenants,
+                    request_deserializer=morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.ListTenantsRequest.FromString,
+                    response_serializer=morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.ListTenantsResponse.SerializeToString,
+            ),
+            'SuspendTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.SuspendTenant,
+                    request_deserializer=morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.SuspendTenantRequest.FromString,
+                    response_serializer=morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.Tenant.SerializeToString,
+            ),
+            'ResumeTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeTenant,
+                    request_deserializer=morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.ResumeTenantRequest.FromString,
                     response_serializer=morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.Tenant.SerializeToString,
             ),
     }
@@ -133,6 +184,87 @@ class TenantService:
             target,
             '/morningai.api.tenants.v1.TenantService/GetTenant',
             morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.GetTenantRequest.SerializeToString,
+            morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.Tenant.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTenants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/morningai.api.tenants.v1.TenantService/ListTenants',
+            morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.ListTenantsRequest.SerializeToString,
+            morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.ListTenantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SuspendTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/morningai.api.tenants.v1.TenantService/SuspendTenant',
+            morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.SuspendTenantRequest.SerializeToString,
+            morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.Tenant.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/morningai.api.tenants.v1.TenantService/ResumeTenant',
+            morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.ResumeTenantRequest.SerializeToString,
             morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.Tenant.FromString,
             options,
             channel_credentials,

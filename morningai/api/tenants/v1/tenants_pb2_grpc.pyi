@@ -37,6 +37,12 @@ class TenantServiceStub:
     """Creates a tenant and its first API key, which is shown this once. For the operator."""
     GetTenant: _grpc.UnaryUnaryMultiCallable[_tenants_pb2.GetTenantRequest, _tenants_pb2.Tenant]
     """Returns the caller's own tenant."""
+    ListTenants: _grpc.UnaryUnaryMultiCallable[_tenants_pb2.ListTenantsRequest, _tenants_pb2.ListTenantsResponse]
+    """Lists all tenants by slug: their names and states, and nothing of their content. For the operator."""
+    SuspendTenant: _grpc.UnaryUnaryMultiCallable[_tenants_pb2.SuspendTenantRequest, _tenants_pb2.Tenant]
+    """Shuts a tenant's keys and members out within seconds. For the operator."""
+    ResumeTenant: _grpc.UnaryUnaryMultiCallable[_tenants_pb2.ResumeTenantRequest, _tenants_pb2.Tenant]
+    """Lets a suspended tenant in again. For the operator."""
 
 @_typing.type_check_only
 class TenantServiceAsyncStub(TenantServiceStub):
@@ -47,6 +53,12 @@ class TenantServiceAsyncStub(TenantServiceStub):
     """Creates a tenant and its first API key, which is shown this once. For the operator."""
     GetTenant: _aio.UnaryUnaryMultiCallable[_tenants_pb2.GetTenantRequest, _tenants_pb2.Tenant]  # type: ignore[assignment]
     """Returns the caller's own tenant."""
+    ListTenants: _aio.UnaryUnaryMultiCallable[_tenants_pb2.ListTenantsRequest, _tenants_pb2.ListTenantsResponse]  # type: ignore[assignment]
+    """Lists all tenants by slug: their names and states, and nothing of their content. For the operator."""
+    SuspendTenant: _aio.UnaryUnaryMultiCallable[_tenants_pb2.SuspendTenantRequest, _tenants_pb2.Tenant]  # type: ignore[assignment]
+    """Shuts a tenant's keys and members out within seconds. For the operator."""
+    ResumeTenant: _aio.UnaryUnaryMultiCallable[_tenants_pb2.ResumeTenantRequest, _tenants_pb2.Tenant]  # type: ignore[assignment]
+    """Lets a suspended tenant in again. For the operator."""
 
 class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tenants and their keys."""
@@ -66,5 +78,29 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tenants_pb2.Tenant, _abc.Awaitable[_tenants_pb2.Tenant]]:
         """Returns the caller's own tenant."""
+
+    @_abc_1.abstractmethod
+    def ListTenants(
+        self,
+        request: _tenants_pb2.ListTenantsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenants_pb2.ListTenantsResponse, _abc.Awaitable[_tenants_pb2.ListTenantsResponse]]:
+        """Lists all tenants by slug: their names and states, and nothing of their content. For the operator."""
+
+    @_abc_1.abstractmethod
+    def SuspendTenant(
+        self,
+        request: _tenants_pb2.SuspendTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenants_pb2.Tenant, _abc.Awaitable[_tenants_pb2.Tenant]]:
+        """Shuts a tenant's keys and members out within seconds. For the operator."""
+
+    @_abc_1.abstractmethod
+    def ResumeTenant(
+        self,
+        request: _tenants_pb2.ResumeTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenants_pb2.Tenant, _abc.Awaitable[_tenants_pb2.Tenant]]:
+        """Lets a suspended tenant in again. For the operator."""
 
 def add_TenantServiceServicer_to_server(servicer: TenantServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -79,3 +79,35 @@ def test_an_edit_that_leaves_broken_python_is_refused() -> None:
     files = {"calc.py": "def add(a, b):\n    return a - b\n"}
     with pytest.raises(EditRefused, match="not valid Python"):
         edited_files(BLOCK.replace("a + b", "(a + b"), files, CONTEXT)
+
+
+@pytest.mark.parametrize(
+    ("text", "edited"),
+    [
+        ("x = 1\r\n    return a - b\r\n", "x = 1\r\n    return a + b\r\n"),
+        ("x = 1\r\n    return a - b\n", "x = 1\r\n    return a + b\n"),
+        ("\f\n    return a - b\n", "\f\n    return a + b\n"),
+    ],
+    ids=["all are Windows line ends", "some are", "a form feed"],
+)
+def test_lines_that_are_not_edited_keep_their_ends(text: str, edited: str) -> None:
+    block = BLOCK.replace("calc.py", "calc.txt").replace("\n", "\r\n")
+    assert edited_files(block, {"calc.txt": text}, CONTEXT) == {"calc.txt": edited}
+
+
+@pytest.mark.parametrize("reply", [BLOCK, "```python\r\ndef add(a, b):\r\n    return a + b\r\n```\r\n"])
+def test_a_file_with_a_byte_order_mark_is_edited(reply: str) -> None:
+    files = {"calc.py": "\ufeffx = 1\n\n\ndef add(a, b):\n    return a - b\n"}
+    assert edited_files(reply, files, CONTEXT) == {"calc.py": files["calc.py"].replace("-", "+")}
+
+
+def test_a_method_goes_into_a_class_that_is_indented_by_tabs() -> None:
+    files = {"calc.py": "class A:\n\tdef f(self):\n\t\treturn 1\n\n\tdef g(self):\n\t\treturn 3\n"}
+    reply = "```python\nclass A:\n\tdef f(self):\n\t\treturn 2\n```"
+    assert edited_files(reply, files, CONTEXT) == {"calc.py": files["calc.py"].replace("1", "2")}
+
+
+@pytest.mark.parametrize("value", ["-" * 100_000 + "1", "'\ud800'", "(" * 300])
+def test_code_that_the_parser_does_not_bear_is_refused(value: str) -> None:
+    with pytest.raises(EditRefused, match="not valid Python"):
+        edited_files(BLOCK.replace("a + b", value), {"calc.py": "def add(a, b):\n    return a - b\n"}, CONTEXT)

@@ -68,6 +68,18 @@ def test_a_record_that_is_left_out_or_repeated_is_noticed() -> None:
     assert read(b"".join([*lines[:2], *lines[1:]])).status == "crashed"
 
 
+@pytest.mark.parametrize("record", [{"kind": 1, "exit_code": "x"}, {"frames": 1}, {"kind": "phase", "frames": [[]]}])
+def test_a_signed_record_that_is_none_of_ours_ends_the_report(record: dict[str, object]) -> None:
+    assert read(signed(BEGIN, record, END)).status == "crashed"
+
+
+def test_what_a_row_cannot_hold_is_replaced() -> None:
+    failed: dict[str, object] = {"kind": "phase", "id": TEST, "when": "call", "outcome": "failed", "text": "\0\ud800"}
+    run = read_run(SandboxedRun(0, None, b"\0", signed(BEGIN, failed, END), 1.0), KEY, command=())
+
+    assert (run.failures[0].text, run.output) == ("\ufffd?", "\ufffd")
+
+
 @pytest.mark.parametrize(("stopped", "status"), [("time", "timed_out"), ("output", "flooded")])
 def test_a_run_that_was_stopped_says_nothing_about_its_tests(stopped: str, status: str) -> None:
     assert read(signed(BEGIN, *PHASES, END), stopped=stopped).status == status

@@ -89,6 +89,20 @@ def test_lines_that_are_not_there_are_refused_with_the_nearest() -> None:
         replace_lines(TEXT, "def subb(a, b):", "x", path="calc.py")
 
 
+@pytest.mark.timeout(20)
+def test_the_nearest_lines_of_a_large_file_are_found_in_little_time() -> None:
+    text = "\n".join(f"    value_{n} = compute(value_{n - 1}, {n})" for n in range(4_000))
+    search = "\n".join(f"    value_{n} = compute(value_{n}, {n})" for n in range(2_000, 2_020))
+
+    with pytest.raises(EditRefused, match="from line 2001:"):
+        apply_edits((Edit("a.py", search, "x"),), {"a.py": text})
+
+
+@pytest.mark.timeout(5)
+def test_a_long_line_above_a_block_is_no_file_name() -> None:
+    assert parse_edits(f"{'a' * 30_000}!\n<<<<<<< SEARCH\nx\n=======\ny\n>>>>>>> REPLACE") == (Edit("", "x", "y"),)
+
+
 def test_an_empty_search_makes_a_new_file() -> None:
     assert apply_edits([Edit("new.py", "", "x = 1")], {}) == {"new.py": "x = 1\n"}
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from services.codegen.domain.changes import Baseline, Outcome, State, SuiteRun, SuiteStatus
@@ -13,8 +15,12 @@ def run(*, status: SuiteStatus = "completed", uncollected: tuple[str, ...] = (),
     return SuiteRun(status, {f"test_a.py::test_{name}": outcome for name, outcome in outcomes.items()}, uncollected)
 
 
+def all_failed(real: SuiteRun) -> SuiteRun:
+    return SuiteRun("completed", dict.fromkeys(real.outcomes, F))
+
+
 def state_of(before: SuiteRun, restored: SuiteRun, complete: SuiteRun | None = None, instruction: str = "") -> State:
-    return judge(expect(Baseline(before, before), instruction), restored, complete).state
+    return judge(expect(Baseline(before, before), instruction), restored, all_failed(restored), complete=complete).state
 
 
 @pytest.mark.parametrize(
@@ -62,9 +68,55 @@ def test_a_patch_with_test_changes_is_verified_by_both_runs_and_never_more(
     assert state_of(run(add=F), restored, complete) is state
 
 
+@pytest.mark.parametrize(
+    ("tests_alone", "state"),
+    [
+        (run(add=P, new=F), State.VERIFIED_WITH_TEST_CHANGES),
+        (run(add=P, uncollected=("test_b.py",)), State.VERIFIED_WITH_TEST_CHANGES),
+        (run(add=P, new=P), State.UNVERIFIED_NO_TESTS),
+        (run(status="crashed"), State.UNVERIFIED_NO_TESTS),
+        (None, State.UNVERIFIED_NO_TESTS),
+    ],
+)
+def test_where_no_test_asked_for_the_change_its_own_tests_must_need_its_code(
+    tests_alone: SuiteRun | None, state: State
+) -> None:
+    before, complete = run(add=P), run(add=P, new=P)
+    expectation = expect(Baseline(before, before), "")
+    judgement = judge(expectation, before, all_failed(before), complete=complete, tests_alone=tests_alone)
+
+    assert judgement.state is state
+
+
 def test_passing_by_changed_tests_alone_is_said_so() -> None:
-    judgement = judge(expect(Baseline(run(add=F), run(add=F)), ""), run(add=F), run(add=P))
+    judgement = judge(expect(Baseline(run(add=F), run(add=F)), ""), run(add=F), run(add=F), complete=run(add=P))
     assert judgement.reason == f"Tests pass only because the patch changes them: {ADD}."
+
+
+@pytest.mark.parametrize(
+    "control",
+    [run(add=P, sub=F), run(add=F, sub=P), run(add=F), run(), run(add=F, sub=F, status="crashed")],
+    ids=["wanted passes", "kept passes", "one is missing", "all are missing", "crashed"],
+)
+def test_a_patch_whose_tests_cannot_be_made_to_fail_is_not_verified(control: SuiteRun) -> None:
+    before = run(add=F, sub=P)
+    judgement = judge(expect(Baseline(before, before), ""), run(add=P, sub=P), control)
+
+    assert judgement.state is State.FAILED
+    assert "not to be believed" in judgement.reason
+
+
+def test_tests_of_a_file_that_could_not_be_collected_must_be_able_to_fail_too() -> None:
+    before = run(uncollected=("test_a.py",))
+    assert judge(expect(Baseline(before, before), ""), run(add=P), run(add=P)).state is State.FAILED
+
+
+@pytest.mark.parametrize(("before", "state"), [((), State.FAILED), (("unittest.TestCase.run",), State.VERIFIED)])
+def test_a_patch_may_not_tamper_with_more_than_the_commit_does(before: tuple[str, ...], state: State) -> None:
+    first = replace(run(add=F), tampered=before)
+    after = replace(run(add=P), tampered=("unittest.TestCase.run",))
+
+    assert state_of(first, after) is state
 
 
 @pytest.mark.parametrize("instruction", ["Fix test_add.", "make test_a.py::test_add pass", "Fix `test_add`, please"])

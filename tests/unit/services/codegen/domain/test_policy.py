@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.codegen.domain.policy import FileChange, changes_tests, check_patch, check_path, is_protected
+from services.codegen.domain.policy import FileChange, changes_tests, check_patch, check_path, is_protected, is_restored
 from services.codegen.errors import EditRefused, PatchRefused
 
 
@@ -38,6 +38,7 @@ def test_an_ordinary_path_is_taken(path: str) -> None:
     [
         *("test_a.py", "a/b_test.py", "tests/data/x.json", "conftest.py", "a/conftest.py", "pytest.ini", "tox.ini"),
         *("setup.cfg", "pyproject.toml", "sitecustomize.py", "test/x.py", "tests.py"),
+        *("Tests/x.py", "testdata/x.json", "test_data/x", "a/fixtures/x.sql", "unit_tests/x.py", "Test_a.py"),
     ],
 )
 def test_tests_and_what_configures_them_are_protected(path: str) -> None:
@@ -88,6 +89,20 @@ def test_configuration_counts_as_a_test_change_only_where_it_is_the_test_runner_
         (change("_pytest/runner.py", None), "module _pytest"),
         (change("a.py", "import os", "import os, pytest"), "test runner"),
         (change("a.py", "", "def f():\n    from _pytest import runner"), "test runner"),
+        (change("a.py", "", "import unittest.case"), "unittest"),
+        (change("a.py", "", "import sys\nsys.modules['json']"), "sys.modules"),
+        (change("a.py", "", "from sys import modules"), "sys.modules"),
+        (change("a.py", "", "import sys\nf = sys._getframe().f_back"), "_getframe"),
+        (change("a.py", "", "from inspect import currentframe"), "currentframe"),
+        (change("a.py", "", "import sys\ngetattr(sys, '_getframe')"), "_getframe"),
+        (change("a.py", "", "try: x()\nexcept E as e: e.__traceback__.tb_frame"), "tb_frame"),
+        (change("a.py", "", "import gc"), "gc"),
+        (change("a.py", "", "import sys\nsys.meta_path.insert(0, X)"), "meta_path"),
+        (change("a.py", "", "import importlib\nimportlib.import_module('_pytest.python')"), "_pytest.python"),
+        (change("a.py", "", "import os\nT = 'PYTEST_CURRENT_TEST' in os.environ"), "PYTEST_CURRENT_TEST"),
+        (change("a.py", "", "def pytest_pyfunc_call(pyfuncitem): return True"), "hook of pytest"),
+        (change("a.py", "", "class A:\n    def __eq__(self, other):\n        return True"), "equal to everything"),
+        (change("a.py", "", "class A:\n    __eq__ = lambda self, other: 1"), "equal to everything"),
     ],
 )
 def test_what_no_patch_may_do_is_refused(file: FileChange, problem: str) -> None:
@@ -104,10 +119,40 @@ def test_what_no_patch_may_do_is_refused(file: FileChange, problem: str) -> None
         change("run.sh", old_mode="100755", new_mode="100755"),
         change("tests/test_new.py", None, "import pytest"),
         change("a.py", "import pytest", "import pytest, os"),
+        change("a.py", "", "import sys, inspect\nprint(sys.argv, inspect.signature(f), 'use pytest to test')"),
+        change("a.py", "", "class A:\n    def __eq__(self, other):\n        return self.x == other.x"),
+        change("a.py", "import gc", "import gc, os"),
+        change("deep.py", None, f"x = {'-' * 100_000}1"),
     ],
 )
 def test_an_ordinary_change_is_taken(file: FileChange) -> None:
     check_patch([file])
+
+
+@pytest.mark.parametrize("path", ["checks/decimal.py", "checks/deep/random/__init__.py", "app/queue.py"])
+def test_a_new_module_beside_tests_may_not_replace_a_standard_one(path: str) -> None:
+    tests = frozenset({"checks/test_a.py", "checks/deep/test_b.py", "app/test_c.py"})
+    with pytest.raises(PatchRefused, match="would replace the module"):
+        check_patch([change(path, None)], tests, tests)
+
+
+def test_a_new_module_of_a_package_may_be_named_like_a_standard_one() -> None:
+    tests = frozenset({"app/test_c.py"})
+    check_patch([change("app/queue.py", None)], tests, tests | {"app/__init__.py"})
+
+
+def test_a_new_file_whose_name_differs_only_by_case_is_refused() -> None:
+    with pytest.raises(PatchRefused, match="where case does not count"):
+        check_patch([change("Calc.py", None)], files=["calc.py"])
+
+
+@pytest.mark.parametrize(
+    "old", ["import pytest", "from unittest import TestCase", "def pytest_addoption(parser): pass"]
+)
+def test_code_that_the_tests_are_made_of_is_restored_and_its_change_is_a_test_change(old: str) -> None:
+    support = change("support.py", old, "x = 1")
+    assert is_restored(support)
+    assert changes_tests(support)
 
 
 def test_an_empty_patch_is_refused() -> None:

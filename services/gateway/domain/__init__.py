@@ -1,0 +1,1 @@
+"""The gateway's rules, a module for each noun."""

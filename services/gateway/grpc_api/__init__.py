@@ -1,0 +1,1 @@
+"""The services that the gateway answers itself, a module for each noun."""

@@ -1,0 +1,159 @@
+"""TaskService: created and read here, cancelled at the orchestrator."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from functools import partial
+from uuid import UUID, uuid4
+
+import grpc
+
+from morningai import telemetry
+from morningai.api.events.v1 import events_pb2 as events
+from morningai.api.sources.v1 import sources_pb2 as sources
+from morningai.api.sources.v1 import sources_pb2_grpc
+from morningai.api.tasks.v1 import tasks_pb2 as api
+from morningai.api.tasks.v1 import tasks_pb2_grpc
+from morningai.bus import outbox
+from morningai.db.session import Database
+from morningai.deadline import seconds_left
+from morningai.errors import InvalidInput, NotFound
+from morningai.rpc.call import CURRENT_CALL, Context, rpc_session
+from morningai.rpc.channel import proof_metadata
+from morningai.rpc.pages import page_limit, page_of, read_token, write_token
+from morningai.rpc.server import Prove
+from services.gateway.domain.tasks import NewTask, Place, Task
+from services.gateway.feed import Feed
+from services.gateway.forwarder import abort_as
+from services.gateway.messages import kind_values, new_task_of, task_message
+from services.gateway.repository import tasks as repository
+
+LARGEST_PAGE = 500
+LARGEST_SEQUENCE = 2**63 - 1
+TRACE_ID = re.compile(r"[0-9a-f]{32}")
+TASK_REMEDY = "`task list` shows the tasks of your tenant."
+
+
+class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
+    def __init__(
+        self,
+        database: Database,
+        feed: Feed,
+        *,
+        prove: Prove,
+        docs: grpc.aio.Channel,
+        orchestrator: grpc.aio.Channel,
+    ) -> None:
+        self._database = database
+        self._feed = feed
+        self._prove = prove
+        self._sources = sources_pb2_grpc.SourceServiceStub(docs)
+        self._orchestrator = tasks_pb2_grpc.TaskServiceStub(orchestrator)
+
+    async def CreateTask(self, request: api.CreateTaskRequest, context: Context) -> api.Task:
+        new = new_task_of(request)
+        await self._check_source(new.source, context)
+        async with rpc_session(self._database) as session:
+            task = await repository.insert_task(session, new, task_id=uuid4(), trace_id=telemetry.current_trace_id())
+            if task is None:
+                return task_message(_same(await repository.get_task_of_request(session, new.request_id), new))
+            message = events.TaskRequested(instruction=new.instruction, source=new.source, kinds=kind_values(new.kinds))
+            await outbox.emit(session, message, task_id=task.task_id)
+        return task_message(task)
+
+    async def GetTask(self, request: api.GetTaskRequest, context: Context) -> api.Task:
+        return task_message(await self._get(request.name))
+
+    async def ListTasks(self, request: api.ListTasksRequest, context: Context) -> api.ListTasksResponse:
+        limit = page_limit(request.page_size, most=LARGEST_PAGE)
+        before = read_token(request.page_token, "tasks", _task_key)
+        async with rpc_session(self._database) as session:
+            tasks = await repository.list_tasks(session, before=before, limit=limit + 1)
+        page = page_of(map(task_message, tasks), limit)
+        token = write_token("tasks", *tasks[len(page) - 1].key) if len(page) < len(tasks) else ""
+        return api.ListTasksResponse(tasks=page, next_page_token=token)
+
+    async def WatchTask(self, request: api.WatchTaskRequest, context: Context) -> AsyncIterator[api.TaskEvent]:
+        if request.after_sequence < 0:
+            raise InvalidInput("after_sequence", "is negative.", remedy="Use 0 for all events.")
+        task = await self._get(request.name)
+        prove = partial(self._prove, context)
+        async for event in self._feed.events(self._database, prove, task.task_id, after=request.after_sequence):
+            yield event
+
+    async def ListTaskEvents(self, request: api.ListTaskEventsRequest, context: Context) -> api.ListTaskEventsResponse:
+        limit = page_limit(request.page_size, most=LARGEST_PAGE, default=LARGEST_PAGE)
+        listing = f"events of {request.name or request.trace_id}"
+        task_id = (await self._get(request.name)).task_id if request.name else None
+        trace_id = None if request.name else _trace_id(request.trace_id)
+        after = read_token(request.page_token, listing, _place)
+        async with rpc_session(self._database) as session:
+            kept = await repository.list_kept(session, task_id=task_id, trace_id=trace_id, after=after, limit=limit + 1)
+        page = page_of((api.TaskEvent.FromString(event.content) for event in kept), limit)
+        token = write_token(listing, *kept[len(page) - 1].place) if len(page) < len(kept) else ""
+        return api.ListTaskEventsResponse(events=page, next_page_token=token)
+
+    async def CancelTask(self, request: api.CancelTaskRequest, context: Context) -> api.CancelTaskResponse:
+        await self._get(request.name)
+        try:
+            return await self._orchestrator.CancelTask(
+                request,
+                metadata=proof_metadata(CURRENT_CALL.get().proof),
+                timeout=seconds_left(),
+            )
+        except grpc.aio.AioRpcError as error:
+            await abort_as(context, error)
+            raise
+
+    async def _get(self, name: str) -> Task:
+        async with rpc_session(self._database) as session:
+            task = await repository.get_task(session, _task_id(name))
+        if task is None:
+            raise NotFound("task", name, remedy=TASK_REMEDY)
+        return task
+
+    async def _check_source(self, source: str, context: Context) -> None:
+        try:
+            await self._sources.GetSource(
+                sources.GetSourceRequest(name=source),
+                metadata=proof_metadata(CURRENT_CALL.get().proof),
+                timeout=seconds_left(),
+            )
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                raise NotFound("task.source", source, remedy="Add it with `morningai source add`.") from error
+            await abort_as(context, error)
+
+
+def _same(task: Task, new: NewTask) -> Task:
+    """A repeated request gives the same task; the same id with other content is a mistake of the caller."""
+    if (task.instruction, task.source, task.kinds) != (new.instruction, new.source, new.kinds):
+        raise InvalidInput("request_id", "was used for another task.", remedy="Send a new UUID.")
+    return task
+
+
+def _task_id(name: str) -> UUID:
+    try:
+        return UUID(name.removeprefix("tasks/"))
+    except ValueError as error:
+        raise NotFound("task", name, remedy=TASK_REMEDY) from error
+
+
+def _trace_id(trace_id: str) -> str:
+    if not TRACE_ID.fullmatch(trace_id):
+        raise InvalidInput("trace_id", "is not one.", remedy="Give 32 hexadecimal digits, or the name of a task.")
+    return trace_id
+
+
+def _task_key(time: str, task_id: str) -> tuple[datetime, UUID]:
+    return _moment(time), UUID(task_id)
+
+
+def _place(began: str, task_id: str, sequence: str) -> Place:
+    return Place(_moment(began), UUID(task_id), min(int(sequence), LARGEST_SEQUENCE))
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)

@@ -1,0 +1,107 @@
+"""Posts a webhook to an address that a tenant chose: checked and pinned by the egress guard, without redirects.
+
+What comes back is bounded: its status, and the beginning of its body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from contextlib import suppress
+from ipaddress import ip_address
+from pathlib import Path
+
+import httpx2
+
+from morningai.egress import Destination, EgressGuard
+from morningai.errors import InvalidInput, Unavailable, plain
+from services.gateway.domain.webhooks import Outcome, Target
+
+URL_FIELD = "webhook_endpoint.url"
+KEPT_BYTES = 512
+# The status is what counts: a body that does not end is not waited for.
+BODY_SECONDS = 1.0
+# The whole try has a limit of its own; this one leaves time for a host's next address.
+_TIMEOUT = httpx2.Timeout(None, connect=5.0)
+
+
+class Poster:
+    def __init__(self, guard: EgressGuard, *, timeout_seconds: float, certificate_file: Path | None = None) -> None:
+        self._guard = guard
+        self._timeout_seconds = timeout_seconds
+        self._tls = ssl.create_default_context()
+        if certificate_file:
+            self._tls.load_verify_locations(cafile=certificate_file)
+
+    async def check(self, target: Target) -> Destination:
+        """Where the target is now. Raises InvalidInput for one that is not public, or Unavailable.
+
+        Without encryption only hosts are reached that the operator allows by MORNINGAI_EGRESS_ALLOWED.
+        """
+        destination = await self._guard.check(target.host, target.port, input_field=URL_FIELD)
+        allowed = self._guard.allowed
+        if target.scheme != "https" and not all(
+            allowed.allows(destination.host, ip_address(address)) for address in destination.addresses
+        ):
+            raise InvalidInput(URL_FIELD, "is not an https address.", remedy="Use https://host/path.")
+        return destination
+
+    async def post(self, target: Target, *, headers: Mapping[str, str], body: str) -> Outcome:
+        """Never raises for what the endpoint, its host or the network does."""
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await self._post(target, await self.check(target), headers=headers, body=body)
+        except TimeoutError:
+            return Outcome(error=f"No answer came within {self._timeout_seconds:g} seconds.")
+        except InvalidInput as error:
+            return Outcome(error=f"The address {error.problem}")
+        except Unavailable as error:
+            return Outcome(error=error.message)
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+            return Outcome(error=plain(f"The connection failed: {type(error).__name__} {error}".strip()))
+
+    async def _post(
+        self, target: Target, destination: Destination, *, headers: Mapping[str, str], body: str
+    ) -> Outcome:
+        """The addresses in turn, until one takes the connection."""
+        *others, last = destination.addresses
+        for address in others:
+            with suppress(httpx2.ConnectError, httpx2.ConnectTimeout):
+                return await self._post_to(address, target, headers=headers, body=body)
+        return await self._post_to(last, target, headers=headers, body=body)
+
+    async def _post_to(self, address: str, target: Target, *, headers: Mapping[str, str], body: str) -> Outcome:
+        """The connection is to the address, the certificate must be the host's. No connection is used twice: the pool
+        would give one that was verified for another host of the same address."""
+        place = f"[{address}]" if ":" in address else address
+        client = httpx2.AsyncClient(verify=self._tls, trust_env=False, follow_redirects=False, timeout=_TIMEOUT)
+        async with (
+            client,
+            client.stream(
+                "POST",
+                f"{target.scheme}://{place}:{target.port}{target.path}",
+                content=body.encode(),
+                headers={**headers, "host": target.authority, "accept-encoding": "identity"},
+                extensions={"sni_hostname": target.host},
+            ) as response,
+        ):
+            return _outcome(response.status_code, await _beginning(response))
+
+
+async def _beginning(response: httpx2.Response) -> str:
+    kept = b""
+    with suppress(httpx2.HTTPError, TimeoutError):
+        async with asyncio.timeout(BODY_SECONDS):
+            async for piece in response.aiter_raw():
+                kept += piece
+                if len(kept) >= KEPT_BYTES:
+                    break
+    return plain(kept[:KEPT_BYTES].decode(errors="replace"))
+
+
+def _outcome(status: int, body: str) -> Outcome:
+    if 200 <= status < 300:
+        return Outcome(status, body)
+    said = f"The endpoint answered {status}."
+    return Outcome(status, body, f"{said} Redirects are not followed." if 300 <= status < 400 else said)

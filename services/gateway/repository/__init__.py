@@ -1,0 +1,1 @@
+"""The gateway's rows, a module and its SQL for each noun."""

@@ -1,0 +1,47 @@
+-- name: insert_task
+INSERT INTO tasks (task_id, request_id, principal, instruction, source, kinds, state, trace_id)
+VALUES (%(task_id)s, %(request_id)s, %(principal)s, %(instruction)s, %(source)s, %(kinds)s, 'queued', %(trace_id)s)
+ON CONFLICT (tenant_id, request_id) DO NOTHING
+RETURNING *
+
+-- name: count_active_tasks
+SELECT count(*) AS used FROM tasks WHERE ended_at IS NULL
+
+-- name: get_task_of_request
+SELECT * FROM tasks WHERE request_id = %(request_id)s
+
+-- name: get_task
+SELECT * FROM tasks WHERE task_id = %(task_id)s
+
+-- name: lock_task
+SELECT * FROM tasks WHERE task_id = %(task_id)s FOR UPDATE
+
+-- name: list_tasks
+SELECT * FROM tasks
+WHERE (created_at, task_id) < (%(before_time)s, %(before_id)s)
+ORDER BY created_at DESC, task_id DESC
+LIMIT %(limit)s
+
+-- name: update_task
+UPDATE tasks SET state = %(state)s, steps = %(steps)s, failure = %(failure)s, sequence = %(sequence)s,
+  updated_at = %(updated_at)s, ended_at = %(ended_at)s
+WHERE task_id = %(task_id)s
+
+-- name: insert_event
+INSERT INTO task_events (task_id, sequence, trace_id, event)
+VALUES (%(task_id)s, %(sequence)s, %(trace_id)s, %(event)s)
+ON CONFLICT DO NOTHING
+
+-- name: list_events
+SELECT event FROM task_events WHERE task_id = %(task_id)s AND sequence > %(after)s ORDER BY sequence LIMIT %(limit)s
+
+-- name: list_kept
+-- Of a task or of a trace, task after task; an event may have been received before its forerunner.
+SELECT began_at, task_id, sequence, event
+FROM (
+  SELECT task_id, sequence, event, min(received_at) OVER (PARTITION BY task_id) AS began_at
+  FROM task_events WHERE task_id = %(task_id)s OR trace_id = %(trace_id)s
+) AS found
+WHERE (began_at, task_id, sequence) > (%(after_began_at)s, %(after_task_id)s, %(after_sequence)s)
+ORDER BY began_at, task_id, sequence
+LIMIT %(limit)s

@@ -1,0 +1,2 @@
+-- name: sweep_reservations
+SELECT sweep_reservations(%(most)s) AS closed

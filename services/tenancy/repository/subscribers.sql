@@ -1,0 +1,5 @@
+-- name: authenticate
+SELECT authenticate(%(key)s) AS grant
+
+-- name: allowed
+SELECT tenant_id, key_id FROM allowed_subscribers(%(tenants)s, %(keys)s)

@@ -1,0 +1,210 @@
+"""Subscribers on the bus: a tenant's key opens a connection that hears the tenant's public events and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from uuid import uuid4
+
+import pytest
+from nats.errors import Error as NatsError
+
+from morningai.bus import subjects
+from morningai.bus.server_config import MOST_SUBSCRIPTIONS
+from services.tenancy.domain.subscribers import MOST_CONNECTIONS_OF_A_TENANT
+from tests.conftest import CONTAINERS, OPERATOR_KEY
+from tests.door import door_settings, durable_of, key_id_of, live_of, open_door, replay_of
+
+DISCONNECTED_WITHIN_SECONDS = 5.0
+
+
+async def publish(spectator, tenant, *names):
+    for name in names:
+        subject = subjects.public_subject(tenant.tenant_id, "task", name)
+        await spectator.publish(subject, name.encode(), headers={"ce-id": str(uuid4())})
+
+
+def bodies(subscriber):
+    return [message.data.decode() for message in subscriber.heard]
+
+
+async def acknowledged(spectator, tenant, count):
+    async with asyncio.timeout(10):
+        while (await replay_state(spectator, tenant)).ack_floor.consumer_seq < count:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def left(spectator, tenant):
+    """What is sent to a connection that the server still believes in comes again only after a while."""
+    async with asyncio.timeout(10):
+        while (await replay_state(spectator, tenant)).push_bound:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def replay_state(spectator, tenant):
+    return await spectator.consumer_info(subjects.PUBLIC_STREAM, durable_of(tenant))
+
+
+async def refused(connect, key, **options):
+    with pytest.raises(NatsError, match="Authorization Violation"):
+        await connect(key, **options)
+
+
+@pytest.fixture
+def other(database):
+    return database.create_tenant("other")
+
+
+async def test_a_subscriber_hears_its_tenant_s_events_live_and_no_other_s(
+    door, connect, tenant, other, spectator, eventually
+):
+    subscriber = await connect(tenant.api_key)
+    await subscriber.listen(live_of(tenant))
+    await publish(spectator, other, "failed")
+    await publish(spectator, tenant, "started", "succeeded")
+    await eventually(lambda: bodies(subscriber) == ["started", "succeeded"])
+    assert subscriber.errors == []
+
+
+async def test_a_key_is_taken_as_a_password_too(door, connect, tenant):
+    subscriber = await connect(None, user="anybody", password=tenant.api_key)
+    await subscriber.listen(live_of(tenant))
+    assert subscriber.errors == []
+
+
+async def test_what_happened_before_is_replayed_until_it_is_acknowledged(
+    door, connect, tenant, other, spectator, eventually
+):
+    await publish(spectator, other, "failed")
+    await publish(spectator, tenant, "started", "step_changed")
+    first = await connect(tenant.api_key)
+    await first.listen(replay_of(tenant), acknowledge=True)
+    await eventually(lambda: bodies(first) == ["started", "step_changed"])
+    await acknowledged(spectator, tenant, 2)
+    await first.client.close()
+    await left(spectator, tenant)
+    await publish(spectator, tenant, "succeeded")
+    second = await connect(tenant.api_key)
+    await second.listen(replay_of(tenant))
+    await eventually(lambda: bodies(second) == ["succeeded"])
+    (message,) = second.heard
+    assert message.subject == subjects.public_subject(tenant.tenant_id, "task", "succeeded")
+
+
+async def test_what_was_refused_is_delivered_again(door, connect, tenant, spectator, eventually):
+    await publish(spectator, tenant, "started")
+    subscriber = await connect(tenant.api_key)
+    await subscriber.listen(replay_of(tenant))
+    await eventually(lambda: bodies(subscriber) == ["started"])
+    await subscriber.heard[0].nak()
+    await eventually(lambda: bodies(subscriber) == ["started", "started"])
+
+
+@pytest.mark.parametrize(
+    "key", ["", "mk_0000000000000000.secret", "x", "mk_\x00.y", "'; DROP TABLE api_keys; --", "k1|g|forged"]
+)
+async def test_what_is_no_key_opens_nothing(door, connect, tenant, key):
+    await refused(connect, key)
+
+
+async def test_a_wrong_secret_opens_nothing(door, connect, tenant):
+    await refused(connect, f"{key_id_of(tenant)}.wrong")
+
+
+async def test_the_operator_s_key_opens_nothing(door, connect):
+    await refused(connect, OPERATOR_KEY)
+
+
+async def test_a_grant_opens_nothing(door, connect, tenant):
+    await refused(connect, tenant.grant())
+
+
+async def test_a_key_without_the_scope_opens_nothing(door, connect, tenant, database):
+    database.execute("UPDATE tenancy.api_keys SET scopes = ARRAY['tasks.read']")
+    await refused(connect, tenant.api_key)
+
+
+@pytest.mark.parametrize("user", ["tenancy", "callout", "gateway"])
+async def test_a_key_is_no_password_of_a_service(door, connect, tenant, user):
+    await refused(connect, None, user=user, password=tenant.api_key)
+
+
+ENDINGS = {
+    "the key is revoked": "UPDATE tenancy.api_keys SET revoked_at = now() WHERE tenant_id = '{tenant}'",
+    "the key expires": "UPDATE tenancy.api_keys SET expires_at = now() WHERE tenant_id = '{tenant}'",
+    "the key loses its scope": "UPDATE tenancy.api_keys SET scopes = '{{}}' WHERE tenant_id = '{tenant}'",
+    "the tenant is suspended": "UPDATE tenancy.tenants SET state = 'suspended' WHERE tenant_id = '{tenant}'",
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
+async def test_a_connection_ends_within_seconds(door, connect, tenant, other, database, ending, eventually):
+    subscriber, bystander = await connect(tenant.api_key), await connect(other.api_key)
+    database.execute(ending.format(tenant=tenant.tenant_id))
+    began = time.monotonic()
+    await eventually(lambda: subscriber.client.is_closed)
+    assert time.monotonic() - began < DISCONNECTED_WITHIN_SECONDS
+    assert bystander.client.is_connected
+    await refused(connect, tenant.api_key)
+
+
+async def test_a_connection_outlives_a_restart_of_tenancy_and_still_ends(
+    database, nats_url, tmp_path, connect, tenant, spectator, eventually
+):
+    settings = door_settings(database, nats_url, tmp_path)
+    async with open_door(settings):
+        subscriber = await connect(tenant.api_key)
+        await subscriber.listen(live_of(tenant))
+    await publish(spectator, tenant, "started")
+    await eventually(lambda: bodies(subscriber) == ["started"])
+    database.execute("UPDATE tenancy.api_keys SET revoked_at = now()")
+    async with open_door(settings):
+        await eventually(lambda: subscriber.client.is_closed, seconds=DISCONNECTED_WITHIN_SECONDS)
+
+
+async def test_without_the_callout_nobody_new_comes_in(database, nats_url, tmp_path, connect, tenant):
+    async with open_door(door_settings(database, nats_url, tmp_path)):
+        subscriber = await connect(tenant.api_key)
+    await refused(connect, tenant.api_key)
+    assert subscriber.client.is_connected
+    await subscriber.listen(live_of(tenant))
+    assert subscriber.errors == []
+
+
+async def test_a_connection_has_a_limited_number_of_subscriptions(door, connect, tenant, eventually):
+    subscriber = await connect(tenant.api_key)
+    for _ in range(MOST_SUBSCRIPTIONS + 1):
+        await subscriber.client.subscribe(live_of(tenant))
+    await eventually(lambda: "maximum subscriptions exceeded" in str(subscriber.client.last_error).lower())
+
+
+async def test_a_connection_sends_nothing_larger_than_an_acknowledgement(door, connect, tenant, eventually):
+    subscriber = await connect(tenant.api_key)
+    subscriber.client._max_payload = 1 << 20
+    await subscriber.client.publish(f"$JS.ACK.PUBLIC.{durable_of(tenant)}.1.1.1.1.0", b"x" * 1024)
+    await eventually(lambda: subscriber.client.is_closed)
+
+
+async def test_an_event_is_heard_whatever_its_size(door, connect, tenant, spectator, eventually):
+    subscriber = await connect(tenant.api_key)
+    await subscriber.listen(live_of(tenant))
+    await subscriber.listen(replay_of(tenant))
+    await spectator.publish(subjects.public_subject(tenant.tenant_id, "task", "started"), b"x" * 900_000)
+    await eventually(lambda: [len(message.data) for message in subscriber.heard] == [900_000] * 2)
+
+
+async def test_a_tenant_has_a_limited_number_of_connections(door, connect, tenant, eventually):
+    subscribers = [await connect(tenant.api_key) for _ in range(MOST_CONNECTIONS_OF_A_TENANT + 2)]
+    await eventually(lambda: sum(s.client.is_closed for s in subscribers) == 2)
+    expected = [True] * MOST_CONNECTIONS_OF_A_TENANT + [False] * 2
+    assert [s.client.is_connected for s in subscribers] == expected
+
+
+@pytest.mark.skipif(CONTAINERS, reason="the log is in the container")
+async def test_no_key_is_in_the_bus_s_log(door, connect, tenant, tmp_path):
+    await connect(tenant.api_key)
+    await refused(connect, f"{key_id_of(tenant)}.wrong-secret")
+    log = next(tmp_path.rglob("nats.log")).read_text()
+    assert "authentication error" in log
+    assert "wrong-secret" not in log
+    assert tenant.api_key not in log
