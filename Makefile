@@ -64,10 +64,11 @@ dataflow: $(VENV)/.dev  ## Regenerate docs/dataflow.md from the message catalogu
 asyncapi: $(VENV)/.dev  ## Regenerate docs/asyncapi.yaml, what subscribers hear, from the message catalogue
 	$(BIN)/python -m morningai.bus.asyncapi docs/asyncapi.yaml
 
-bench: $(VENV)/.dev  ## Measure start, memory, idle load, answers, isolation and limits (see benchmarks/README.md)
+bench: $(VENV)/.dev  ## Measure start, memory, idle load, answers, isolation, limits and the door (see benchmarks/README.md)
 	$(BIN)/python -m benchmarks.laptop
 	$(BIN)/python -m benchmarks.isolation
 	$(BIN)/python -m benchmarks.limits
+	$(BIN)/python -m benchmarks.edge
 
 compose-test: $(VENV)/.dev  ## Build and start compose.yaml, and run an answer task against it
 	COMPOSE="$(COMPOSE)" $(BIN)/pytest tests/e2e/compose.py --durations=5

@@ -26,7 +26,7 @@ from benchmarks.processes import describe_machine, load
 from benchmarks.report import Figure, print_figures
 from morningai.db.migrate import SERVICES, migrate
 from morningai.db.queries import Queries
-from morningai.db.session import OPEN_SESSION
+from morningai.db.session import OPEN_SESSION, opening
 from morningai.embedded.postgres import EmbeddedPostgres
 
 LARGEST_OVERHEAD_PERCENT = 10.0
@@ -140,7 +140,7 @@ def _round(connection: Connection, tenants: list[Tenant], pages: int) -> tuple[f
 
 def _proven(connection: Connection, tenant: Tenant) -> list[tuple[object, ...]]:
     with connection.transaction():
-        connection.execute(OPEN_SESSION, (tenant.grant,)).fetchone()
+        connection.execute(OPEN_SESSION, opening(tenant.grant)).fetchone()
         return connection.execute(LIST_TASKS, PAGE).fetchall()
 
 

@@ -3,7 +3,8 @@
 MorningAIError
 ├── Retryable                 tried again later, within bounds
 │   ├── Unavailable           another part (bus, database, service, model) did not answer
-│   ├── RateLimited           the tenant's calls come too fast; names the limit
+│   ├── RateLimited           the tenant's calls come too fast, or too many at a time; names the limit
+│   ├── DeadlineExceeded      the call's time was up before its work was done
 │   └── Conflict              a concurrent change won; the same call may succeed now
 ├── Permanent                 the step or call fails with a reason a person can act on
 │   ├── InvalidInput          a field is wrong; names the field and the remedy
@@ -63,13 +64,17 @@ class Unavailable(Retryable):
 class RateLimited(Retryable):
     reason = "RATE_LIMITED"
 
-    def __init__(self, limit: str, message: str, *, remedy: str, retry_after_seconds: float) -> None:
+    def __init__(self, limit: str, message: str, *, remedy: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(message, remedy=remedy, retry_after_seconds=retry_after_seconds)
         self.limit = limit
 
 
 class Conflict(Retryable):
     reason = "CONFLICT"
+
+
+class DeadlineExceeded(Retryable):
+    reason = "DEADLINE_EXCEEDED"
 
 
 class Permanent(MorningAIError):

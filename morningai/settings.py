@@ -43,6 +43,16 @@ class ServiceSettings(BaseSettings):
     max_deliveries: int = Field(default=8, ge=1, description="deliveries before a message becomes a dead letter")
     max_attempts: int = Field(default=5, ge=1, description="attempts at one piece of work")
     retry_delay_seconds: float = Field(default=1.0, gt=0, description="first delay; doubles, with jitter, to a minute")
+    default_deadline_seconds: float = Field(default=60.0, gt=0, description="for calls that bring no deadline")
+    longest_deadline_seconds: float = Field(default=3600.0, gt=0, description="for calls with a longer one; streams")
+    allow_plaintext: bool = Field(
+        default=False, description="without TLS also where other machines can reach it; for a trusted network"
+    )
+    internal_certificate_file: Path | None = Field(
+        default=None, description="PEM chain of this service for mutual TLS between services; all three or none"
+    )
+    internal_key_file: Path | None = None
+    internal_ca_file: Path | None = Field(default=None, description="who signs the certificates of the services")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
 
 

@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -33,14 +33,19 @@ class ConnectionOptions:
     address: str | None = None
     key: str | None = None
     data_dir: Path | None = None
+    ca: Path | None = None
+    certificate: Path | None = None
 
 
 @dataclass(frozen=True)
 class Target:
-    """An address as gRPC takes it."""
+    """An address as gRPC takes it. With TLS, `ca_file` is trusted in place of the system's authorities, and
+    `certificate_file` holds the caller's own certificate and its key."""
 
     address: str
     tls: bool = False
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
 
     @property
     def loopback(self) -> bool:
@@ -63,7 +68,7 @@ def find_place(options: ConnectionOptions, environment: Mapping[str, str]) -> Pl
         raise InvalidInput("--address", "and --data-dir name two places.", remedy="Give one of them.")
     address = options.address or ("" if options.data_dir else environment.get("MORNINGAI_ADDRESS", ""))
     if address:
-        target = parse_address(address)
+        target = _with_files(parse_address(address), options, environment)
         folder = platformdirs.user_config_path("morningai", appauthor=False)
         return Place(target, target.address, CredentialsFile(folder / FILE_NAME))
     data_dir = data_dir_of(options.data_dir, environment)
@@ -111,6 +116,26 @@ def parse_address(address: str) -> Target:
             "--address", f"'{address}' is no address.", remedy="Use host:port, unix:/path, or https://host for TLS."
         )
     return Target(plain, tls=tls)
+
+
+def _with_files(target: Target, options: ConnectionOptions, environment: Mapping[str, str]) -> Target:
+    """Raises InvalidInput for a file that is not there, and for one that was given with a plain address."""
+    given = {"--ca": options.ca, "--certificate": options.certificate}
+    if not target.tls:
+        for name, path in given.items():
+            if path:
+                raise InvalidInput(name, "is for addresses with TLS.", remedy="Give the address as https://host:port.")
+        return target
+    ca = options.ca or _path(environment.get("MORNINGAI_CA_FILE"))
+    certificate = options.certificate or _path(environment.get("MORNINGAI_CERTIFICATE_FILE"))
+    for name, path in (("--ca", ca), ("--certificate", certificate)):
+        if path and not path.is_file():
+            raise InvalidInput(name, f"there is no file {path}.", remedy="Give the path of a PEM file.")
+    return replace(target, ca_file=ca, certificate_file=certificate)
+
+
+def _path(named: str | None) -> Path | None:
+    return Path(named).expanduser() if named else None
 
 
 def _embedded_gateway(data_dir: Path) -> str:

@@ -122,5 +122,12 @@ def status_of(error: grpc.RpcError) -> grpc.StatusCode:
 def _open(target: Target) -> grpc.Channel:
     options = (*CHANNEL_OPTIONS, *((("grpc.enable_http_proxy", 0),) if target.loopback else ()))
     if target.tls:
-        return grpc.secure_channel(target.address, grpc.ssl_channel_credentials(), options=options)
+        return grpc.secure_channel(target.address, _credentials(target), options=options)
     return grpc.insecure_channel(target.address, options=options)
+
+
+def _credentials(target: Target) -> grpc.ChannelCredentials:
+    ca = target.ca_file.read_bytes() if target.ca_file else None
+    # One file holds both; each reader takes its own part.
+    own = target.certificate_file.read_bytes() if target.certificate_file else None
+    return grpc.ssl_channel_credentials(ca, own, own)

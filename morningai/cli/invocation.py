@@ -30,6 +30,17 @@ _DATA_DIR = Annotated[
     Path | None,
     typer.Option("--data-dir", help="Data folder of a running `morningai up`. [env var: MORNINGAI_DATA_DIR]"),
 ]
+_CA = Annotated[
+    Path | None,
+    typer.Option("--ca", help="PEM file of the authority to trust with https. [env var: MORNINGAI_CA_FILE]"),
+]
+_CERTIFICATE = Annotated[
+    Path | None,
+    typer.Option(
+        "--certificate",
+        help="PEM file of your certificate and its key, where asked for. [env var: MORNINGAI_CERTIFICATE_FILE]",
+    ),
+]
 _KEY = Annotated[
     str | None, typer.Option("--key", help="API key of the tenant; better given as [env var: MORNINGAI_API_KEY]")
 ]
@@ -65,7 +76,8 @@ Command = Callable[Concatenate[Invocation, P], ExitCode]
 def gateway_command(
     group: typer.Typer, name: str, *, principal: Principal = "tenant"
 ) -> Callable[[Command[P]], Command[P]]:
-    """Registers a command that talks to the gateway: it also takes --address, --data-dir, --key and --json."""
+    """Registers a command that talks to the gateway: it also takes --address and the other options of a
+    connection, and --json."""
 
     def register(function: Command[P]) -> Command[P]:
         def run(
@@ -73,15 +85,23 @@ def gateway_command(
             address: str | None = None,
             key: str | None = None,
             data_dir: Path | None = None,
+            ca: Path | None = None,
+            certificate: Path | None = None,
             json_output: bool = False,
             **own: object,
         ) -> None:
-            connection = ConnectionOptions(address or None, key or None, data_dir)
+            connection = ConnectionOptions(address or None, key or None, data_dir, ca, certificate)
             invocation = Invocation(Output(json_output=json_output), connection, principal)
             _end(invocation, lambda: function(invocation, **own))  # type: ignore[call-arg, arg-type]  # by run's signature
 
         key = _OPERATOR_KEY if principal == "operator" else _KEY
-        shared = (("address", _ADDRESS, None), ("data_dir", _DATA_DIR, None), ("key", key, None))
+        shared = (
+            ("address", _ADDRESS, None),
+            ("ca", _CA, None),
+            ("certificate", _CERTIFICATE, None),
+            ("data_dir", _DATA_DIR, None),
+            ("key", key, None),
+        )
         _register(group, name, function, run, (*shared, ("json_output", _JSON, False)))
         return function
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from math import ceil
 from typing import LiteralString, TypeAlias, cast
 from uuid import UUID
 
@@ -15,14 +16,17 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from morningai.errors import TaskEnded, Unauthenticated
+from morningai.deadline import seconds_left
+from morningai.errors import DeadlineExceeded, TaskEnded, Unauthenticated
 from morningai.telemetry import current_trace_id
 
 Connection: TypeAlias = psycopg.AsyncConnection[DictRow]
 Parameters: TypeAlias = dict[str, object]
 
+# One statement, so that the deadline costs no round trip; it holds for the statements after it.
 OPEN_SESSION: LiteralString = """
-SELECT kernel.open_session(%(proof)s), set_config('morningai.trace_id', %(trace_id)s, true)
+SELECT kernel.open_session(%(proof)s), set_config('morningai.trace_id', %(trace_id)s, true),
+       set_config('statement_timeout', coalesce(%(milliseconds)s, current_setting('statement_timeout')), true)
 """
 GRANT_KIND = "g"
 
@@ -84,8 +88,8 @@ class Database:
             yield connection
 
     async def decide(self, query: LiteralString, parameters: Parameters) -> DictRow | None:
-        """One statement that is a transaction of its own, in one round trip."""
-        async with self._pool.connection() as connection:
+        """One statement that is a transaction of its own, in one round trip. Raises DeadlineExceeded."""
+        async with self._pool.connection(timeout=_seconds_left()) as connection:
             await connection.set_autocommit(True)
             try:
                 return await (await connection.execute(query, parameters)).fetchone()
@@ -96,9 +100,10 @@ class Database:
     async def tenant_session(self, proof: str) -> AsyncIterator[Session]:
         """Open a transaction as the proof's tenant.
 
-        Raises Unauthenticated when PostgreSQL refuses the proof, TaskEnded for a seal that ended with its task.
+        Raises Unauthenticated when PostgreSQL refuses the proof, TaskEnded for a seal that ended with its task,
+        DeadlineExceeded once the call's time is up. No statement outlasts the call.
         """
-        async with self._pool.connection() as connection:
+        async with self._pool.connection(timeout=_seconds_left()) as connection:
             session = await _open(connection, proof)
             yield session
         for call in session.after_commit:
@@ -113,9 +118,24 @@ class Database:
                 await connection.execute("SELECT pg_notify('outbox_' || current_schema(), '')")
 
 
+def _seconds_left() -> float | None:
+    """None without a deadline. Raises DeadlineExceeded."""
+    left = seconds_left()
+    if left is not None and left <= 0:
+        raise DeadlineExceeded("The call's time was up before its work was done.", remedy="Allow it more time.")
+    return left
+
+
+def opening(proof: str) -> Parameters:
+    """The parameters of OPEN_SESSION. Raises DeadlineExceeded."""
+    left = _seconds_left()
+    milliseconds = None if left is None else str(ceil(left * 1000))
+    return {"proof": proof, "trace_id": current_trace_id(), "milliseconds": milliseconds}
+
+
 async def _open(connection: Connection, proof: str) -> Session:
     try:
-        await connection.execute(OPEN_SESSION, {"proof": proof, "trace_id": current_trace_id()})
+        await connection.execute(OPEN_SESSION, opening(proof))
     except (psycopg.errors.InsufficientPrivilege, psycopg.DataError, UnicodeEncodeError) as error:
         raise Unauthenticated("The proof is missing, forged or expired.") from error
     except psycopg.errors.ObjectNotInPrerequisiteState as error:

@@ -39,6 +39,8 @@ _PASSED_NAMES = frozenset(
         "NO_PROXY",
     }
 )
+# Everything here is on loopback or on sockets, and the probes are plain.
+_KEPT_BACK_PREFIXES = ("MORNINGAI_TLS_", "MORNINGAI_INTERNAL_")
 _PASSED_PREFIXES = ("LC_", "PYTHON", "OTEL_", "OPENAI_", "MORNINGAI_", "LANGGRAPH_", "GRPC_")
 
 
@@ -65,7 +67,8 @@ def passed_environment(given: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in given.items()
-        if name.upper() in _PASSED_NAMES or name.startswith(_PASSED_PREFIXES)
+        if name.upper() in _PASSED_NAMES
+        or (name.startswith(_PASSED_PREFIXES) and not name.startswith(_KEPT_BACK_PREFIXES))
     }
 
 

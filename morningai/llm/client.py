@@ -11,6 +11,7 @@ from typing import TypeVar
 import structlog
 from pydantic import BaseModel
 
+from morningai.deadline import seconds_left
 from morningai.errors import InvalidInput
 from morningai.llm.budget import Budget
 from morningai.llm.completion import Completion
@@ -84,7 +85,7 @@ class ModelClient:
     async def _within_deadline(self, output: Output[T], question: Question) -> Completion[T]:
         assert self._budget is not None, "charged_to says whose budget pays for the call"
         meter = Meter(self._budget)
-        total_seconds = self._settings.total_timeout_seconds
+        total_seconds = _shorter(self._settings.total_timeout_seconds, seconds_left())
         try:
             async with asyncio.timeout(total_seconds):
                 return await self._answer(output, question, meter)
@@ -119,6 +120,10 @@ class ModelClient:
                 max_output_tokens=question.max_output_tokens,
                 context_tokens=self._settings.context_tokens,
             )
+
+
+def _shorter(seconds: float, call_seconds: float | None) -> float:
+    return seconds if call_seconds is None else max(0.0, min(seconds, call_seconds))
 
 
 def _question(prompt: Prompt, output: Output[T], max_output_tokens: int, temperature: float) -> Question:

@@ -11,7 +11,7 @@ import structlog
 from psycopg_pool import PoolTimeout
 
 from morningai.db.session import Database, Parameters
-from morningai.errors import TaskEnded, Unauthenticated
+from morningai.errors import DeadlineExceeded, TaskEnded, Unauthenticated
 from morningai.llm.errors import BudgetExhausted, ModelUnavailable, Usage
 
 log = structlog.get_logger()
@@ -76,7 +76,7 @@ class TenantReservation:
         try:
             async with self.database.tenant_session(self.proof) as session:
                 row = await session.row(query, {"call_id": self.call_id, **tokens})
-        except (psycopg.OperationalError, PoolTimeout, Unauthenticated, TaskEnded) as error:
+        except (psycopg.OperationalError, PoolTimeout, Unauthenticated, TaskEnded, DeadlineExceeded) as error:
             log.warning("llm.reservation.left", call_id=str(self.call_id), cause=type(error).__name__)
             return
         if row is None or not row["done"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -37,7 +37,8 @@ class CallClass(StrEnum):
 
 @dataclass(frozen=True)
 class MethodRule:
-    """A method's options; `full_name` is e.g. /morningai.api.tasks.v1.TaskService/GetTask.
+    """A method's options; `full_name` is e.g. /morningai.api.tasks.v1.TaskService/GetTask;
+    `streaming` of those that answer with a stream.
 
     A method without a scope is internal and needs no proof.
     """
@@ -47,12 +48,27 @@ class MethodRule:
     required_scope: str
     internal: bool
     call_class: CallClass
+    streaming: bool = False
+
+    @property
+    def unproven(self) -> bool:
+        return not self.required_scope
 
 
 @dataclass(frozen=True)
 class Call:
     proof: str
     rule: MethodRule
+
+    @property
+    def tenant(self) -> str:
+        """As the proof says; to be believed of a proof that was just minted, and else once PostgreSQL verified it."""
+        return "".join(self.proof.split("|")[2:3])
+
+    @property
+    def claimed_scopes(self) -> list[str]:
+        """As the proof says: enough to refuse a call before anything is read of it, not to serve one."""
+        return "".join(self.proof.split("|")[4:5]).split(",")
 
 
 CURRENT_CALL: ContextVar[Call] = ContextVar("current_call")
@@ -76,7 +92,8 @@ def _rule(service: str, method: MethodDescriptor) -> MethodRule:
     if not scope and not declared[options.unproven]:
         raise UndeclaredScope(f"{service}/{method.name} declares no required_scope")
     request = GetMessageClass(method.input_type)
-    return MethodRule(f"/{service}/{method.name}", request, scope, internal, _call_class(method, scope))
+    call_class, streaming = _call_class(method, scope), bool(method.server_streaming)
+    return MethodRule(f"/{service}/{method.name}", request, scope, internal, call_class, streaming)
 
 
 def _call_class(method: MethodDescriptor, scope: str) -> CallClass:
@@ -95,13 +112,9 @@ async def rpc_session(database: Database) -> AsyncIterator[Session]:
     """The tenant's session of the current call, if its proof holds the method's scope."""
     call = CURRENT_CALL.get()
     if not call.proof:
-        raise Unauthenticated("No proof came with the call.")
+        raise _no_proof()
     async with database.tenant_session(call.proof) as session:
-        if call.rule.required_scope not in session.scopes:
-            raise PermissionDenied(
-                f"The key does not have the scope '{call.rule.required_scope}'.",
-                remedy="Use a key that has it.",
-            )
+        require_scope(call.rule, session.scopes)
         yield session
 
 
@@ -109,3 +122,29 @@ async def check_scope(database: Database) -> None:
     """For a call that does something before its session, such as asking the network: raises what `rpc_session` does."""
     async with rpc_session(database):
         pass
+
+
+def begin_call(call: Call) -> Call:
+    """Raises Unauthenticated without a proof, unless the method needs none."""
+    if not call.proof and not call.rule.unproven:
+        raise _no_proof()
+    CURRENT_CALL.set(call)
+    return call
+
+
+def check_claim(call: Call) -> None:
+    """Raises PermissionDenied for a proof that does not even claim the scope."""
+    if not call.rule.unproven:
+        require_scope(call.rule, call.claimed_scopes)
+
+
+def require_scope(rule: MethodRule, scopes: Collection[str]) -> None:
+    """Raises PermissionDenied."""
+    if rule.required_scope not in scopes:
+        raise PermissionDenied(
+            f"The key does not have the scope '{rule.required_scope}'.", remedy="Use a key that has it."
+        )
+
+
+def _no_proof() -> Unauthenticated:
+    return Unauthenticated("No proof came with the call.")

@@ -15,6 +15,8 @@ from morningai.errors import InvalidInput
 LENGTH_DELIMITED = 2
 # Twice the largest upload by default, and a bound for many small messages.
 MOST_READ_ON_BYTES = 1024**3
+# For a caller that nobody knows, or that comes too often: a request, and a little more.
+MOST_READ_ON_OF_REFUSED_BYTES = 8 * 1024**2
 FEWEST_BYTES = 4096
 
 
@@ -43,9 +45,9 @@ class Requests:
         return message
 
 
-async def read_on(received: AsyncIterator[bytes]) -> None:
+async def read_on(received: AsyncIterator[bytes], most_bytes: int = MOST_READ_ON_BYTES) -> None:
     """A caller that still writes may miss the refusal: grpc.aio then reports the failed write (grpc/grpc#36066)."""
-    left = MOST_READ_ON_BYTES
+    left = most_bytes
     async for data in received:
         left -= max(len(data), FEWEST_BYTES)
         if left < 0:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import aclosing
-from functools import partial
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -15,15 +16,20 @@ from opentelemetry.instrumentation.grpc.filters import health_check, negate
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
-from morningai.errors import MorningAIError, Permanent, Unauthenticated, Unavailable, plain
+from morningai.deadline import begin_deadline, is_past
+from morningai.errors import DeadlineExceeded, MorningAIError, Permanent, Unauthenticated, Unavailable, plain
 from morningai.logging import bind_contextvars, clear_contextvars
-from morningai.rpc.call import CURRENT_CALL, PROOF_KEY, Call, Context, MethodRule, rules_of
-from morningai.rpc.request import Requests, read_on
+from morningai.rpc.call import PROOF_KEY, Call, Context, MethodRule, begin_call, check_claim, rules_of
+from morningai.rpc.limits import TenantCalls
+from morningai.rpc.listening import Deadlines, Listening
+from morningai.rpc.registry import HEALTH, REFLECTION, RuledServer, is_open
+from morningai.rpc.request import MOST_READ_ON_OF_REFUSED_BYTES, Requests, read_on
 from morningai.rpc.status import abort
+from morningai.rpc.tls import check_plaintext, server_credentials
 
 log = structlog.get_logger()
 
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+READ_ON_OF_REFUSED_SECONDS = 2.0
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 # Turns the call's metadata into a proof; empty when there is none.
 Prove: TypeAlias = Callable[[Context], Awaitable[str]]
@@ -62,9 +68,9 @@ def value_of(metadata: Metadata, key: str) -> str:
 
 
 class RefusingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
-    """Refuses before anything is spent on a call: a flood gets no span, no line in the log and nothing read."""
+    """Refuses before anything is spent on a call: a flood gets no span, no line in the log and no request parsed."""
 
-    def __init__(self, rules: dict[str, MethodRule], refuse: Refuse) -> None:
+    def __init__(self, rules: Mapping[str, MethodRule], refuse: Refuse) -> None:
         self._rules = rules
         self._refuse = refuse
 
@@ -83,10 +89,11 @@ class RefusingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
 
 def _refusing(error: MorningAIError) -> Handler:
-    async def refuse(_: object, context: Context) -> None:
+    async def refuse(received: AsyncIterator[bytes], context: Context) -> None:
+        await _read_on_for_a_moment(received)
         await abort(context, error)
 
-    # Takes every kind of call, and reads none of its messages.
+    # Takes every kind of call, and none of its messages as a request.
     return grpc.stream_stream_rpc_method_handler(refuse)
 
 
@@ -124,38 +131,56 @@ def _written(behaviour: Streaming) -> Callable[[object, Context], Awaitable[None
 class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
     """Finds each call's rule and proof, reads its request, and maps what it raises to a status."""
 
-    def __init__(self, rules: dict[str, MethodRule], prove: Prove, admit: Admit) -> None:
+    def __init__(
+        self,
+        rules: Mapping[str, MethodRule],
+        prove: Prove,
+        admit: Admit,
+        *,
+        listening: Listening,
+        open_services: Collection[str] = (HEALTH,),
+    ) -> None:
         self._rules = rules
+        self._deadlines = listening.deadlines
+        self._tenant_calls = TenantCalls(listening.limits)
         self._prove = prove
         self._admit = admit
+        self._open_services = open_services
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
         details: grpc.HandlerCallDetails,
     ) -> Handler:
+        """A method without a rule is as unknown as one that does not exist."""
         handler = await continuation(details)
         rule = self._rules.get(details.method)
-        if handler is None or rule is None:
+        if handler is None or is_open(details.method, self._open_services):
             return handler
-        return _wrapped(handler, rule, partial(self._prove_and_admit, rule))
-
-    async def _prove_and_admit(self, rule: MethodRule, context: Context) -> str:
-        proof = await self._prove(context)
-        await self._admit(proof, rule)
-        return proof
+        if rule is None:
+            return cast(Handler, None)
+        return _wrapped(handler, Terms(rule, self._prove, self._admit, self._deadlines, self._tenant_calls))
 
 
-def _wrapped(handler: Handler, rule: MethodRule, prove: Prove) -> Handler:
+@dataclass(frozen=True)
+class Terms:
+    """On which a method is served."""
+
+    rule: MethodRule
+    prove: Prove
+    admit: Admit
+    deadlines: Deadlines
+    tenant_calls: TenantCalls
+
+
+def _wrapped(handler: Handler, terms: Terms) -> Handler:
     """Takes bytes, so that a request is read here, behind the proof; a handler without a deserializer wants them."""
     behaviour = handler.stream_stream or handler.unary_stream or handler.stream_unary or handler.unary_unary
     takes = _as_sent if handler.request_deserializer is None else _all if handler.request_streaming else _only
     codec = {"response_serializer": handler.response_serializer}
     if handler.response_streaming:
-        return grpc.stream_stream_rpc_method_handler(
-            _streaming(cast(Streaming, behaviour), takes, rule, prove), **codec
-        )
-    return grpc.stream_unary_rpc_method_handler(_unary(cast(Unary, behaviour), takes, rule, prove), **codec)
+        return grpc.stream_stream_rpc_method_handler(_streaming(cast(Streaming, behaviour), takes, terms), **codec)
+    return grpc.stream_unary_rpc_method_handler(_unary(cast(Unary, behaviour), takes, terms), **codec)
 
 
 async def _as_sent(received: AsyncIterator[bytes], _: MethodRule) -> object:
@@ -170,29 +195,39 @@ async def _only(received: AsyncIterator[bytes], rule: MethodRule) -> object:
     return await Requests(received, rule.request).only()
 
 
-def _unary(behaviour: Unary, takes: Takes, rule: MethodRule, prove: Prove) -> ReadUnary:
+def _unary(behaviour: Unary, takes: Takes, terms: Terms) -> ReadUnary:
     async def call(received: AsyncIterator[bytes], context: Context) -> object:
         try:
-            await _begin(context, rule, prove)
-            request = await _or_read_on(takes(received, rule), received)
-            return await _or_read_on(behaviour(request, context), received)
+            async with _time_of_call(context, terms), _begun(context, terms, received):
+                request = await _or_read_on(takes(received, terms.rule), received)
+                return await _or_read_on(behaviour(request, context), received)
         except Exception as error:  # the gRPC boundary
-            await _fail(context, rule, error)
+            await _fail(context, terms.rule, error)
             raise
 
     return call
 
 
-def _streaming(behaviour: Streaming, takes: Takes, rule: MethodRule, prove: Prove) -> ReadStreaming:
+def _streaming(behaviour: Streaming, takes: Takes, terms: Terms) -> ReadStreaming:
     async def call(received: AsyncIterator[bytes], context: Context) -> AsyncIterator[object]:
         try:
-            await _begin(context, rule, prove)
-            async for response in behaviour(await _or_read_on(takes(received, rule), received), context):
-                yield response
+            async with _time_of_call(context, terms), _begun(context, terms, received):
+                request = await _or_read_on(takes(received, terms.rule), received)
+                async with aclosing(cast("AsyncGenerator[object, None]", behaviour(request, context))) as responses:
+                    async for response in responses:
+                        yield response
         except Exception as error:  # noqa: BLE001  # the gRPC boundary
-            await _fail(context, rule, error)
+            await _fail(context, terms.rule, error)
 
     return call
+
+
+def _time_of_call(context: Context, terms: Terms) -> asyncio.Timeout:
+    """gRPC cancels a call at the deadline that its caller set, which cancels its SQL and its upstream calls, too; at
+    one of ours this does."""
+    seconds, ended_by_grpc = terms.deadlines.seconds_for(context, streaming=terms.rule.streaming)
+    begin_deadline(seconds)
+    return asyncio.timeout(None if ended_by_grpc else seconds)
 
 
 async def _or_read_on(doing: Awaitable[object], received: AsyncIterator[bytes]) -> object:
@@ -203,16 +238,37 @@ async def _or_read_on(doing: Awaitable[object], received: AsyncIterator[bytes]) 
         raise
 
 
-async def _begin(context: Context, rule: MethodRule, prove: Prove) -> None:
+@asynccontextmanager
+async def _begun(context: Context, terms: Terms, received: AsyncIterator[bytes]) -> AsyncIterator[None]:
     clear_contextvars()
-    bind_contextvars(method=rule.full_name)
-    CURRENT_CALL.set(Call(await prove(context), rule))
+    bind_contextvars(method=terms.rule.full_name)
+    with ExitStack() as held:
+        try:
+            call = begin_call(Call(await terms.prove(context), terms.rule))
+            await terms.admit(call.proof, terms.rule)
+            check_claim(call)
+            held.enter_context(terms.tenant_calls.hold(call))
+        except MorningAIError:
+            await _read_on_for_a_moment(received)
+            raise
+        yield
+
+
+async def _read_on_for_a_moment(received: AsyncIterator[bytes]) -> None:
+    """For a caller that is refused before its request is read."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(READ_ON_OF_REFUSED_SECONDS):
+            await read_on(received, MOST_READ_ON_OF_REFUSED_BYTES)
 
 
 async def _fail(context: Context, rule: MethodRule, error: Exception) -> None:
     if isinstance(error, grpc.aio.AbortError):
         raise error
-    if isinstance(error, (OperationalError, PoolTimeout)):
+    if isinstance(error, NotImplementedError):  # what the generated servicers raise
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "The method is not served here.")
+    if isinstance(error, (OperationalError, PoolTimeout, TimeoutError)) and is_past():
+        error = DeadlineExceeded("The call's time was up before its work was done.", remedy="Allow it more time.")
+    elif isinstance(error, (OperationalError, PoolTimeout)):
         error = Unavailable("The database does not answer.")
     if not isinstance(error, MorningAIError):
         log.exception("rpc.call.crashed", method=rule.full_name)
@@ -222,8 +278,15 @@ async def _fail(context: Context, rule: MethodRule, error: Exception) -> None:
     await abort(context, error)
 
 
+def _credentials(address: str, listening: Listening) -> grpc.ServerCredentials | None:
+    if listening.certificates and not address.startswith("unix:"):
+        return server_credentials(listening.certificates)
+    check_plaintext(address, allowed=listening.allow_plaintext)
+    return None
+
+
 class RpcServer:
-    """One listening server; `health` turns SERVING with `start`."""
+    """One listening server; `health` turns SERVING with `start`. A `public` one serves no internal method."""
 
     def __init__(
         self,
@@ -233,20 +296,31 @@ class RpcServer:
         prove: Prove = internal_proof,
         admit: Admit = admit_all,
         refuse: Refuse = refuse_none,
+        listening: Listening | None = None,
+        public: bool = False,
     ) -> None:
+        """Raises UndeclaredScope when a method of the services declares no scope, SettingsInvalid for wrong
+        certificates, and for none where other machines can reach the address."""
+        listening = listening or Listening()
+        self._credentials = _credentials(address, listening)
         rules = {name: rule for service in services for name, rule in rules_of(service).items()}
-        self.server = grpc.aio.server(
+        served = {name: rule for name, rule in rules.items() if not (public and rule.internal)}
+        open_services = (HEALTH, REFLECTION) if listening.reflection else (HEALTH,)
+        server = grpc.aio.server(
             interceptors=[
-                RefusingInterceptor(rules, refuse),
+                RefusingInterceptor(served, refuse),
                 ClosingInterceptor(),
                 aio_server_interceptor(filter_=negate(health_check())),  # type: ignore[no-untyped-call]
-                CallInterceptor(rules, prove, admit),
+                CallInterceptor(served, prove, admit, listening=listening, open_services=open_services),
             ],
-            options=[
-                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.so_reuseport", 0),
-            ],
+            options=[*listening.limits.options(), ("grpc.so_reuseport", 0)],
+            maximum_concurrent_rpcs=listening.limits.concurrent_calls,
         )
+        self.server = RuledServer(server, rules, open_services)
+        if listening.reflection:
+            from morningai.rpc.reflection import add_reflection  # for the few that want it
+
+            add_reflection(self.server, rules)
         self.health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs are older
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
         self._address = address
@@ -254,12 +328,17 @@ class RpcServer:
     async def start(self) -> None:
         """Raises OSError when the address cannot be had."""
         try:
-            if self.server.add_insecure_port(self._address) == 0:
+            if self._add_port() == 0:
                 raise RuntimeError(f"cannot listen on {self._address}")
         except RuntimeError as error:
             raise OSError(f"Cannot listen on {self._address}: {error}") from error
         await self.server.start()
         await self.health.set("", health_pb2.HealthCheckResponse.SERVING)
+
+    def _add_port(self) -> int:
+        if self._credentials is None:
+            return self.server.add_insecure_port(self._address)
+        return self.server.add_secure_port(self._address, self._credentials)
 
     async def stop(self, grace_seconds: float) -> None:
         await self.health.enter_graceful_shutdown()

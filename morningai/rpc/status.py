@@ -15,6 +15,7 @@ from grpc_status import rpc_status
 from morningai.errors import (
     AlreadyExists,
     Conflict,
+    DeadlineExceeded,
     FailedPrecondition,
     InvalidInput,
     MorningAIError,
@@ -41,6 +42,7 @@ CODES: tuple[tuple[type[MorningAIError], grpc.StatusCode], ...] = (
     (Unauthenticated, grpc.StatusCode.UNAUTHENTICATED),
     (PermissionDenied, grpc.StatusCode.PERMISSION_DENIED),
     (Conflict, grpc.StatusCode.ABORTED),
+    (DeadlineExceeded, grpc.StatusCode.DEADLINE_EXCEEDED),
     (QuotaExceeded, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (RateLimited, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (Retryable, grpc.StatusCode.UNAVAILABLE),

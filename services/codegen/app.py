@@ -7,6 +7,7 @@ from functools import partial
 from morningai.api.changes.v1 import changes_pb2_grpc
 from morningai.llm import ModelSettings, connect_model
 from morningai.rpc.channel import make_channel
+from morningai.rpc.listening import listening_of
 from morningai.rpc.server import RpcServer
 from morningai.service import Service, make_database, remove_scratch
 from services.codegen.grpc_api import ChangeServicer
@@ -21,9 +22,9 @@ def make_service(settings: Settings) -> Service:
     database, relay_holder = make_database(settings)
     settings.work_dir.mkdir(parents=True, exist_ok=True)
     remove_scratch(settings.work_dir, *SCRATCH)
-    docs = make_channel(settings.docs_address)
+    docs = make_channel(settings.docs_address, settings)
     workshop = Workshop(database, docs, connect_model(ModelSettings()), settings)
-    rpc = RpcServer(settings.grpc_address, ["morningai.api.changes.v1.ChangeService"])
+    rpc = RpcServer(settings.grpc_address, ["morningai.api.changes.v1.ChangeService"], listening=listening_of(settings))
     changes_pb2_grpc.add_ChangeServiceServicer_to_server(ChangeServicer(database), rpc.server)
     return Service(
         NAME,

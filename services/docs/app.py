@@ -6,6 +6,7 @@ from morningai.api.documents.v1 import documents_pb2_grpc
 from morningai.api.search.v1 import search_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2_grpc
 from morningai.llm import ModelSettings, connect_model, load_prompt
+from morningai.rpc.listening import listening_of
 from morningai.rpc.server import RpcServer
 from morningai.service import Service, make_database, remove_scratch
 from services.docs.git.version import check_git
@@ -29,7 +30,7 @@ def make_service(settings: Settings) -> Service:
     stores = SourceStores(settings)
     remove_scratch(stores.folder, "tmp*")
     writer = Writer(connect_model(ModelSettings()), load_prompt("services.docs", *DOCUMENT_PROMPT))
-    rpc = RpcServer(settings.grpc_address, RPC_SERVICES)
+    rpc = RpcServer(settings.grpc_address, RPC_SERVICES, listening=listening_of(settings))
     sources_pb2_grpc.add_SourceServiceServicer_to_server(SourceServicer(database, stores, settings), rpc.server)
     documents_pb2_grpc.add_DocumentServiceServicer_to_server(DocumentServicer(database), rpc.server)
     search_pb2_grpc.add_SearchServiceServicer_to_server(SearchServicer(database, stores), rpc.server)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from morningai.api.answers.v1 import answers_pb2
@@ -16,7 +17,10 @@ from morningai.db.session import Database
 from morningai.egress import AllowList, EgressGuard
 from morningai.rpc.call import MethodRule
 from morningai.rpc.channel import make_channel
+from morningai.rpc.limits import Limits
+from morningai.rpc.listening import Listening, listening_of
 from morningai.rpc.server import Metadata, RpcServer
+from morningai.rpc.tls import certificate_files
 from morningai.secrets.key_ring import KeyRing
 from morningai.secrets.vault import Vault
 from morningai.service import Service, make_database
@@ -65,10 +69,34 @@ def make_poster(settings: Settings) -> Poster:
     )
 
 
+def _listening(settings: Settings) -> Listening:
+    return replace(
+        listening_of(settings),
+        certificates=certificate_files(
+            "TLS", settings.tls_certificate_file, settings.tls_key_file, settings.tls_ca_file
+        ),
+        reflection=settings.reflection,
+        limits=Limits(
+            request_bytes=settings.largest_request_bytes,
+            response_bytes=settings.largest_response_bytes,
+            metadata_bytes=settings.largest_metadata_bytes,
+            streams_per_connection=settings.streams_per_connection,
+            concurrent_calls=settings.concurrent_calls,
+            calls_per_tenant=settings.calls_per_tenant,
+            watches_per_tenant=settings.watches_per_tenant,
+            shortest_ping_seconds=settings.shortest_ping_seconds,
+            connection_age_seconds=settings.connection_age_seconds,
+            grace_seconds=settings.grace_seconds,
+            connection_idle_seconds=settings.connection_idle_seconds,
+            keepalive_seconds=settings.keepalive_seconds,
+        ),
+    )
+
+
 def make_service(settings: Settings) -> Service:
     database, relay_holder = make_database(settings)
     channels = {
-        name: make_channel(getattr(settings, f"{name}_address"))
+        name: make_channel(getattr(settings, f"{name}_address"), settings)
         for name in ("orchestrator", "docs", "faqgen", "codegen", "tenancy")
     }
     routes = {service: channels[name] for service, name in ROUTES.items()}
@@ -82,6 +110,8 @@ def make_service(settings: Settings) -> Service:
         prove=authenticator.prove,
         admit=limiter.admit,
         refuse=partial(_refuse, authenticator, limiter),
+        listening=_listening(settings),
+        public=True,
     )
     servicer = TaskServicer(
         database,
@@ -89,7 +119,6 @@ def make_service(settings: Settings) -> Service:
         prove=authenticator.prove,
         docs=channels["docs"],
         orchestrator=channels["orchestrator"],
-        default_deadline_seconds=settings.default_deadline_seconds,
     )
     tasks_pb2_grpc.add_TaskServiceServicer_to_server(servicer, rpc.server)
     vault = Vault(KeyRing.parse(settings.secret_keys.get_secret_value()))
@@ -99,8 +128,7 @@ def make_service(settings: Settings) -> Service:
         database, vault, poster, wake=sender.wake, overlap_seconds=settings.webhook_overlap_seconds
     )
     subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(subscriptions, rpc.server)
-    forwarder = Forwarder(routes, default_deadline_seconds=settings.default_deadline_seconds)
-    rpc.server.add_generic_rpc_handlers((forwarder,))
+    rpc.server.add_generic_rpc_handlers((Forwarder(routes),))
     return Service(
         NAME,
         settings,

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import grpc
 
+from morningai.deadline import seconds_left
 from morningai.errors import Unavailable
 from morningai.rpc.call import CURRENT_CALL, Context, rules_of
 from morningai.rpc.channel import proof_metadata
@@ -15,8 +16,7 @@ from morningai.rpc.status import reason_of
 class Forwarder(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not generic at run time
     """`routes` maps full service names to channels; methods marked internal are not forwarded."""
 
-    def __init__(self, routes: Mapping[str, grpc.aio.Channel], *, default_deadline_seconds: float) -> None:
-        self._default_deadline_seconds = default_deadline_seconds
+    def __init__(self, routes: Mapping[str, grpc.aio.Channel]) -> None:
         self._channels = {
             name: channel
             for service, channel in routes.items()
@@ -41,13 +41,15 @@ class Forwarder(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not generi
         upstream = channel.stream_stream(method)(  # type: ignore[call-arg]  # without serializers, bytes pass as they are
             requests,
             metadata=proof_metadata(CURRENT_CALL.get().proof),
-            timeout=deadline_of(context, self._default_deadline_seconds),
+            timeout=seconds_left(),
         )
         try:
             async for response in upstream:
                 yield response
         except grpc.aio.AioRpcError as error:
             await abort_as(context, error)
+        finally:
+            upstream.cancel()
 
 
 async def abort_as(context: Context, error: grpc.aio.AioRpcError) -> None:
@@ -58,9 +60,3 @@ async def abort_as(context: Context, error: grpc.aio.AioRpcError) -> None:
     if error.code() is grpc.StatusCode.UNAVAILABLE and not reason_of(error):
         raise Unavailable("The service behind this call does not answer.", remedy="Try again in a moment.") from error
     await context.abort(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))  # type: ignore[arg-type]
-
-
-def deadline_of(context: Context, default_seconds: float) -> float:
-    """Seconds left of the caller's deadline, or the default when it set none."""
-    remaining: float | None = context.time_remaining()
-    return default_seconds if remaining is None else remaining

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from morningai.api.tasks.v1 import tasks_pb2_grpc
+from morningai.rpc.listening import listening_of
 from morningai.rpc.server import RpcServer
 from morningai.service import Service, make_database
 from services.orchestrator.grpc_api import TaskServicer
@@ -14,7 +15,7 @@ NAME = "orchestrator"
 
 def make_service(settings: Settings) -> Service:
     database, relay_holder = make_database(settings)
-    rpc = RpcServer(settings.grpc_address, ["morningai.api.tasks.v1.TaskService"])
+    rpc = RpcServer(settings.grpc_address, ["morningai.api.tasks.v1.TaskService"], listening=listening_of(settings))
     servicer = TaskServicer(database)  # type: ignore[abstract]  # the gateway serves the other methods
     tasks_pb2_grpc.add_TaskServiceServicer_to_server(servicer, rpc.server)
     return Service(NAME, settings, database, relay_holder, handlers=make_handlers(settings), rpc=rpc)

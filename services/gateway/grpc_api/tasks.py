@@ -18,6 +18,7 @@ from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tasks.v1 import tasks_pb2_grpc
 from morningai.bus import outbox
 from morningai.db.session import Database
+from morningai.deadline import seconds_left
 from morningai.errors import InvalidInput, NotFound
 from morningai.rpc.call import CURRENT_CALL, Context, rpc_session
 from morningai.rpc.channel import proof_metadata
@@ -25,7 +26,7 @@ from morningai.rpc.pages import page_limit, page_of, read_token, write_token
 from morningai.rpc.server import Prove
 from services.gateway.domain.tasks import NewTask, Place, Task
 from services.gateway.feed import Feed
-from services.gateway.forwarder import abort_as, deadline_of
+from services.gateway.forwarder import abort_as
 from services.gateway.messages import kind_values, new_task_of, task_message
 from services.gateway.repository import tasks as repository
 
@@ -44,14 +45,12 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
         prove: Prove,
         docs: grpc.aio.Channel,
         orchestrator: grpc.aio.Channel,
-        default_deadline_seconds: float,
     ) -> None:
         self._database = database
         self._feed = feed
         self._prove = prove
         self._sources = sources_pb2_grpc.SourceServiceStub(docs)
         self._orchestrator = tasks_pb2_grpc.TaskServiceStub(orchestrator)
-        self._default_deadline_seconds = default_deadline_seconds
 
     async def CreateTask(self, request: api.CreateTaskRequest, context: Context) -> api.Task:
         new = new_task_of(request)
@@ -102,7 +101,7 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
             return await self._orchestrator.CancelTask(
                 request,
                 metadata=proof_metadata(CURRENT_CALL.get().proof),
-                timeout=deadline_of(context, self._default_deadline_seconds),
+                timeout=seconds_left(),
             )
         except grpc.aio.AioRpcError as error:
             await abort_as(context, error)
@@ -120,7 +119,7 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
             await self._sources.GetSource(
                 sources.GetSourceRequest(name=source),
                 metadata=proof_metadata(CURRENT_CALL.get().proof),
-                timeout=deadline_of(context, self._default_deadline_seconds),
+                timeout=seconds_left(),
             )
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:

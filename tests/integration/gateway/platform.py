@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -257,12 +258,12 @@ def _is_serving(stub: health_pb2_grpc.HealthStub) -> bool:
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-async def make_bundle(folder: Path) -> bytes:
+async def make_bundle(folder: Path, readme: str = "# Small") -> bytes:
     """A git bundle of one small commit."""
     repository, bundle = folder / "repository", folder / "small.bundle"
     script = f"""
     git init --quiet --initial-branch=main {repository} && cd {repository}
-    echo '# Small' > README.md && git add README.md
+    printf '%s\\n' {shlex.quote(readme)} > README.md && git add README.md
     git -c user.name=Ada -c user.email=ada@example.org commit --quiet --message first
     git bundle create --quiet {bundle} HEAD main
     """

@@ -18,7 +18,8 @@ from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tenants.v1 import tenants_pb2
 from morningai.rpc.call import PROOF_KEY
 from morningai.rpc.status import reason_of, remedy_of
-from tests.integration.gateway.platform import KEY_CACHE_SECONDS, first_events
+from tests.integration.gateway.door import insert_task
+from tests.integration.gateway.platform import KEY_CACHE_SECONDS
 
 REVOKE = "UPDATE tenancy.api_keys SET revoked_at = now() WHERE tenant_id = '{}'"
 EXPIRE = "UPDATE tenancy.api_keys SET expires_at = now() - interval '1 second' WHERE tenant_id = '{}'"
@@ -111,15 +112,10 @@ async def test_a_key_that_is_no_longer_valid_ends_within_its_seconds(connect, ac
 
 
 async def test_a_watch_ends_when_its_key_is_revoked(client, acme, platform):
-    created = api.CreateTaskRequest(
-        task=api.Task(instruction="what?", source="sources/small", kinds=[api.TASK_KIND_ANSWER]),
-        request_id=str(uuid4()),
-    )
-    task = await client.tasks.CreateTask(created)
-    await first_events(client, task, 4)
+    name = insert_task(acme)
     platform.database.execute(REVOKE.format(acme.tenant_id))
     with pytest.raises(grpc.aio.AioRpcError) as ended:
-        [event async for event in client.tasks.WatchTask(api.WatchTaskRequest(name=task.name), timeout=5)]
+        [event async for event in client.tasks.WatchTask(api.WatchTaskRequest(name=name), timeout=5)]
     assert ended.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 

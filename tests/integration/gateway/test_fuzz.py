@@ -73,6 +73,8 @@ NASTY = [
     *("💥" * 50, "\u202e\u200b\ufeff", "é" * 3000, "x" * 100_000, "[" * 20_000, "e30=", "WyJ0YXNrcyJd", "tenants/-"),
     *("https://127.0.0.1/x.git", "ssh://[::1]/x", "https://[fe80::1%25eth0]/x", "file:///etc/passwd", "sources/small"),
 ]
+# Else a key is refused what it sends with an invitation before anybody reads it.
+MAY_ACCEPT = "UPDATE tenancy.api_keys SET scopes = scopes || ARRAY['invitations.accept']"
 NUMBERS = [0, 1, -1, 2, 255, 2**31 - 1, -(2**31)]
 # Of the bytes all is looked at, and none refused for coming too soon.
 UNLIMITED = """
@@ -122,6 +124,7 @@ async def fuzzed(postgres_server) -> AsyncIterator[Fuzzed]:
                 database.execute(UNLIMITED.format(tenant.tenant_id))
                 database.execute(UNLIMITED.format(UUID(int=0)))
                 key = tenant.api_key
+                database.execute(MAY_ACCEPT)
                 async with (
                     connected(platform.address, bearer(key)) as client,
                     connected(platform.address, bearer(platform.operator_key)) as operator,

@@ -119,7 +119,7 @@ async def test_a_task_above_the_quota_is_refused_and_a_repeated_request_is_not(c
 @pytest.mark.parametrize("quota", ["sources", "storage_bytes"])
 async def test_an_upload_above_the_quota_is_refused(client, acme, platform, bundle, tmp_path, quota):
     platform.database.execute(QUOTA.format(acme.tenant_id, quota, 1))
-    again = {"sources": bundle, "storage_bytes": await make_bundle(tmp_path)}[quota]
+    again = {"sources": bundle, "storage_bytes": await make_bundle(tmp_path, "# Another")}[quota]
     error = await refusal(upload(client, again, source_id="another"))
     assert (error.code(), limit_of(error)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, quota)
 

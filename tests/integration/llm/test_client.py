@@ -11,6 +11,7 @@ import pytest
 import structlog
 from pydantic import BaseModel
 
+from morningai.deadline import begin_deadline
 from morningai.llm import (
     ModelClient,
     ModelOutputCut,
@@ -251,6 +252,17 @@ async def test_a_call_ends_at_its_total_deadline(connect: Connect) -> None:
 
     with pytest.raises(ModelUnavailable, match=r"longer than 0\.2 s"):
         await client.complete(PROMPT, Greeting, 100)
+
+
+async def test_a_call_ends_at_the_deadline_of_the_call_that_causes_it(connect: Connect) -> None:
+    client, _ = await connect(Script.of(ScriptedReply(delay_seconds=30)), total_timeout_seconds=60)
+
+    async def caused() -> None:
+        begin_deadline(0.2)
+        await client.complete(PROMPT, Greeting, 100)
+
+    with pytest.raises(ModelUnavailable, match="longer than 0"):
+        await asyncio.wait_for(asyncio.create_task(caused()), 5)
 
 
 async def test_a_cancelled_call_closes_its_connection(connect: Connect) -> None:

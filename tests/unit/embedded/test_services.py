@@ -90,3 +90,8 @@ def test_settings_are_passed_on(name: str) -> None:
 @pytest.mark.parametrize("name", ["AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "SSH_AUTH_SOCK", "PGPASSWORD"])
 def test_other_credentials_of_the_caller_are_not(name: str) -> None:
     assert passed_environment({name: "x"}) == {}
+
+
+def test_certificates_of_the_caller_s_environment_do_not_reach_services_that_stay_plain():
+    given = {"MORNINGAI_TLS_CERTIFICATE_FILE": "a", "MORNINGAI_INTERNAL_CA_FILE": "b", "MORNINGAI_LOG_LEVEL": "debug"}
+    assert passed_environment(given) == {"MORNINGAI_LOG_LEVEL": "debug"}

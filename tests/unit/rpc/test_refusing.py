@@ -8,11 +8,13 @@ from structlog.testing import capture_logs
 from morningai.api.sources.v1 import sources_pb2, sources_pb2_grpc
 from morningai.api.tasks.v1 import tasks_pb2, tasks_pb2_grpc
 from morningai.errors import RateLimited
+from morningai.rpc.call import PROOF_KEY
 from morningai.rpc.server import RpcServer, value_of
 from morningai.rpc.status import limit_of, retry_seconds_of
 
 SERVICES = ["morningai.api.tasks.v1.TaskService", "morningai.api.sources.v1.SourceService"]
 NOISY = (("authorization", "Bearer noisy"),)
+READING = ((PROOF_KEY, "k1|g|00000000-0000-0000-0000-000000000000|key:mk_1|tasks.read|0|mac"),)
 
 
 def refuse_the_noisy(metadata, rule):
@@ -62,7 +64,7 @@ async def test_every_kind_of_call_is_refused_with_its_status_and_leaves_no_line_
 
 
 async def test_the_others_get_through(channel):
-    assert await list_tasks(channel, ()) == tasks_pb2.ListTasksResponse()
+    assert await list_tasks(channel, READING) == tasks_pb2.ListTasksResponse()
 
 
 async def test_health_is_not_refused(channel):
