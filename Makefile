@@ -36,7 +36,7 @@ test: $(VENV)/.dev  ## Run every test that needs no container
 
 test-containers: $(VENV)/.dev  ## Run the integration tests against containers
 	MORNINGAI_TEST_SERVERS=containers TESTCONTAINERS_RYUK_DISABLED=true \
-	  $(BIN)/pytest tests/integration --ignore=tests/integration/embedded
+	  $(BIN)/pytest -n 2 --dist loadfile tests/integration --ignore=tests/integration/embedded
 
 check: $(VENV)/.dev  ## Format, lint, types, import contracts, drift of generated files
 	$(BIN)/ruff format --check .
