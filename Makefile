@@ -65,10 +65,7 @@ asyncapi: $(VENV)/.dev  ## Regenerate docs/asyncapi.yaml, what subscribers hear,
 	$(BIN)/python -m morningai.bus.asyncapi docs/asyncapi.yaml
 
 bench: $(VENV)/.dev  ## Measure start, memory, idle load, answers, isolation, limits and the door (see benchmarks/README.md)
-	$(BIN)/python -m benchmarks.laptop
-	$(BIN)/python -m benchmarks.isolation
-	$(BIN)/python -m benchmarks.limits
-	$(BIN)/python -m benchmarks.edge
+	@missed=0; for part in laptop isolation limits edge; do $(BIN)/python -m benchmarks.$$part || missed=1; done; exit $$missed
 
 compose-test: $(VENV)/.dev  ## Build and start compose.yaml, and run an answer task against it
 	COMPOSE="$(COMPOSE)" $(BIN)/pytest tests/e2e/compose.py --durations=5
