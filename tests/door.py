@@ -107,7 +107,9 @@ async def connect(nats_url: str) -> AsyncIterator[Connect]:
 
             stack.push_async_callback(subscriber.client.close)
             await subscriber.client.connect(
-                nats_url, **({"token": key, "allow_reconnect": False, "error_cb": remember} | options)
+                nats_url,
+                # Longer than the server waits for the callout, whose verdict is what a test looks at.
+                **({"token": key, "allow_reconnect": False, "connect_timeout": 10, "error_cb": remember} | options),
             )
             return subscriber
 
