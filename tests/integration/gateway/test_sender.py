@@ -346,7 +346,7 @@ async def test_a_resolver_that_is_away_disables_no_endpoint(hooks: Hooks, tenant
     await hooks.happen(tenant)
     lasting = {"webhook_lasting_failures": 2, "webhook_lasting_hours": 0.0}
     async with hooks.sending(EgressGuard(resolver=resolver), webhook_retry_seconds=(0.01,) * 3, **lasting):
-        await eventually(lambda: hooks.deliveries() == [("failed", 4)])
+        await eventually(lambda: hooks.deliveries() == [("failed", 4)], seconds=40)
     assert hooks.endpoints("state, consecutive_failures") == [("enabled", 0)]
 
 
