@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+from morningai.db.migrate import LOGINS
 from morningai.embedded.plan import Kernel
 from morningai.embedded.services import ServiceCommand
 from morningai.embedded.up import UpOptions, up
@@ -15,7 +16,7 @@ SERVICE = Path(__file__).with_name("stand_in_service.py")
 
 def migrate(admin_dsn: str, passwords: dict[str, str]) -> None:
     assert "morningai_admin" in admin_dsn
-    assert len(passwords) == 12
+    assert set(passwords) == set(LOGINS)
 
 
 def ensure_operator_key(admin_dsn: str, key: str) -> None:
