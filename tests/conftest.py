@@ -135,6 +135,10 @@ class TestDatabase:
         with psycopg.connect(self.admin_dsn, autocommit=True) as connection:
             connection.execute(statement)  # type: ignore[arg-type]
 
+    async def change(self, statement: str) -> None:
+        """Execute beside what runs in this loop, which may hold the lock that the statement waits for."""
+        await asyncio.to_thread(self.execute, statement)
+
     def create_tenant(self, slug: str) -> TestTenant:
         """A tenant with one key, made as an operator would."""
         with psycopg.connect(self.dsn("tenancy_app")) as connection:

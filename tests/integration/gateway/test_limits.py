@@ -127,7 +127,7 @@ async def test_an_upload_above_the_quota_is_refused(client, acme, platform, bund
 @pytest.mark.parametrize("quota", ["sources", "storage_bytes"])
 async def test_a_refused_upload_leaves_nothing_on_disk(client, acme, platform, tmp_path, quota):
     fill_quota(platform, acme, quota)
-    another = await make_bundle(tmp_path)
+    another = await make_bundle(tmp_path, "# Another")
     for number in range(3):
         await refusal(upload(client, another, source_id=f"fresh-{number}"))
     assert stores_of(platform, acme) == ["small"]
@@ -136,7 +136,7 @@ async def test_a_refused_upload_leaves_nothing_on_disk(client, acme, platform, t
 async def test_a_refused_upload_adds_nothing_to_a_source_that_was_there(client, acme, platform, tmp_path):
     fill_quota(platform, acme, "storage_bytes")
     before = files_of(platform, acme)
-    error = await refusal(upload(client, await make_bundle(tmp_path)))
+    error = await refusal(upload(client, await make_bundle(tmp_path, "# Another")))
     assert (limit_of(error), files_of(platform, acme)) == ("storage_bytes", before)
 
 
@@ -234,7 +234,7 @@ async def test_a_raised_limit_holds_within_a_second(counting, database, tenant):
     limit(database, tenant, "read", per_minute=1, burst=1)
     limiter, grant = Limiter(counting), tenant.grant()
     await outcomes(limiter.admit(grant, READING) for _ in range(2))
-    database.execute("UPDATE tenancy.limits SET operator_value = 1000")
+    await database.change("UPDATE tenancy.limits SET operator_value = 1000")
     with pytest.raises(RateLimited):
         await limiter.admit(grant, READING)
     await asyncio.sleep(1.01)
@@ -318,10 +318,10 @@ async def test_a_good_key_is_not_refused_for_the_bad_ones(make_door, tenant):
 
 async def test_a_refused_key_is_asked_about_again_after_its_seconds(make_door, database, tenant):
     door = make_door(cache_seconds=0.2)
-    database.execute("UPDATE tenancy.tenants SET state = 'suspended'")
+    await database.change("UPDATE tenancy.tenants SET state = 'suspended'")
     with pytest.raises(Unauthenticated):
         await door.prove(CallWith(tenant.api_key))
-    database.execute("UPDATE tenancy.tenants SET state = 'active'")
+    await database.change("UPDATE tenancy.tenants SET state = 'active'")
     await asyncio.sleep(0.25)
     assert await door.prove(CallWith(tenant.api_key))
 

@@ -168,7 +168,7 @@ async def test_an_endpoint_that_is_down_is_tried_until_it_is_up(hooks: Hooks, te
     async with hooks.sending(webhook_retry_seconds=(0.1,) * 100):
         await eventually(lambda: int(str(hooks.deliveries("attempts")[0][0])) >= 2)
         assert "connection failed" in str(hooks.deliveries("error")[0][0])
-        hooks.test_database.execute(
+        await hooks.test_database.change(
             f"UPDATE gateway.webhook_endpoints SET url = '{receiver.url}' WHERE endpoint_id = '{endpoint_id}'"
         )
         await eventually(lambda: hooks.states() == {"succeeded"})
@@ -197,7 +197,7 @@ async def test_tries_are_further_and_further_apart(hooks: Hooks, tenant: TestTen
     wait = "extract(epoch FROM due_at - now())::float"
     [(seconds,)] = hooks.deliveries(wait)
     assert 95 < float(str(seconds)) <= 120
-    hooks.test_database.execute("UPDATE gateway.webhook_deliveries SET due_at = now()")
+    await hooks.test_database.change("UPDATE gateway.webhook_deliveries SET due_at = now()")
     async with hooks.sending(webhook_retry_seconds=(100.0, 200.0)):
         await eventually(lambda: hooks.deliveries("attempts, claim_id") == [(2, None)])
     [(seconds,)] = hooks.deliveries(wait)
@@ -225,7 +225,9 @@ async def test_lasting_failure_disables_an_endpoint_which_can_be_enabled_again(
     async with hooks.sending(**lasting):
         await eventually(lambda: len(receiver.received) >= 6)
         assert hooks.endpoints() == [("enabled", "")]
-        hooks.test_database.execute("UPDATE gateway.webhook_endpoints SET failing_since = now() - interval '6 hours'")
+        await hooks.test_database.change(
+            "UPDATE gateway.webhook_endpoints SET failing_since = now() - interval '6 hours'"
+        )
         await eventually(lambda: hooks.endpoints("state") == [("disabled",)])
         await eventually(lambda: receiver.at_once == 0)
         assert "tries in a row failed, the first 6 hours ago" in str(hooks.endpoints("disabled_reason"))
@@ -250,7 +252,7 @@ async def test_a_sender_that_dies_between_posting_and_recording_posts_again(
         await eventually(lambda: receiver.received)
     gate.set()
     assert hooks.deliveries() == [("pending", 1)]
-    hooks.test_database.execute("UPDATE gateway.webhook_deliveries SET due_at = due_at - interval '6 seconds'")
+    await hooks.test_database.change("UPDATE gateway.webhook_deliveries SET due_at = due_at - interval '6 seconds'")
     async with hooks.sending():
         await eventually(lambda: hooks.deliveries() == [("succeeded", 2)])
     assert receiver.ids == [event_id] * 2
@@ -278,7 +280,7 @@ async def test_what_outlives_its_claim_is_recorded_by_who_holds_it_now(
     await hooks.happen(tenant)
     async with hooks.sending(webhook_timeout_seconds=5.0, webhook_lease_seconds=7.0):
         await eventually(lambda: receiver.received)
-        hooks.test_database.execute("UPDATE gateway.webhook_deliveries SET due_at = now()")
+        await hooks.test_database.change("UPDATE gateway.webhook_deliveries SET due_at = now()")
         async with hooks.sending():
             await eventually(lambda: hooks.deliveries() == [("succeeded", 2)])
         gate.set()
@@ -321,7 +323,7 @@ async def test_a_tenant_that_deletes_its_endpoints_has_no_more_tries_for_it(
     await hooks.happen(tenant, 3)
     async with hooks.sending(**bounds, webhook_lease_seconds=10.0):
         await eventually(lambda: receiver.at_once == 3)
-        hooks.test_database.execute("DELETE FROM gateway.webhook_endpoints")
+        await hooks.test_database.change("DELETE FROM gateway.webhook_endpoints")
         await hooks.add(tenant, receiver.url)
         await hooks.happen(tenant, 3)
         await asyncio.sleep(5.5)  # the sender of this test looks by itself within five seconds
@@ -353,7 +355,7 @@ async def test_a_resolver_that_is_away_disables_no_endpoint(hooks: Hooks, tenant
 async def test_what_was_due_waits_while_its_endpoint_is_disabled(hooks: Hooks, tenant: TestTenant, receiver: Receiver):
     endpoint_id = await hooks.add(tenant, receiver.url)
     [event_id] = await hooks.happen(tenant)
-    hooks.test_database.execute("UPDATE gateway.webhook_endpoints SET state = 'disabled'")
+    await hooks.test_database.change("UPDATE gateway.webhook_endpoints SET state = 'disabled'")
     async with hooks.sending():
         await asyncio.sleep(0.7)
         assert hooks.deliveries() == [("pending", 0)]
@@ -389,7 +391,7 @@ async def test_a_replaced_secret_signs_too_for_a_while(hooks: Hooks, tenant: Tes
         await eventually(lambda: hooks.states() == {"succeeded"})
     for secret in (SECRET, b"n" * 32):
         assert receiver.received[0].verified(secret_text(secret)) == json.loads(BODY)
-    hooks.test_database.execute("UPDATE gateway.webhook_endpoints SET previous_secret_expires_at = now()")
+    await hooks.test_database.change("UPDATE gateway.webhook_endpoints SET previous_secret_expires_at = now()")
     await hooks.happen(tenant)
     async with hooks.sending():
         await eventually(lambda: len(receiver.received) == 2)
@@ -402,7 +404,7 @@ async def test_a_secret_moved_from_another_endpoint_signs_nothing(hooks: Hooks, 
     await hooks.add(tenant, receiver.url, "task.failed")
     await hooks.add(tenant, receiver.url, "task.succeeded")
     move = "UPDATE gateway.webhook_endpoints SET secret = (SELECT min(secret) FROM gateway.webhook_endpoints)"
-    hooks.test_database.execute(f"{move} WHERE secret > (SELECT min(secret) FROM gateway.webhook_endpoints)")
+    await hooks.test_database.change(f"{move} WHERE secret > (SELECT min(secret) FROM gateway.webhook_endpoints)")
     await hooks.happen(tenant, event_type="task.failed")
     await hooks.happen(tenant, event_type="task.succeeded")
     async with hooks.sending(webhook_retry_seconds=()):
@@ -528,7 +530,7 @@ async def test_the_certificate_must_be_the_host_s_though_an_address_is_connected
         async with hooks.sending(guard, certificate_file=authority):
             await eventually(lambda: hooks.states() == {"succeeded"})
         assert receiver.ids == [event_id]
-        hooks.test_database.execute(
+        await hooks.test_database.change(
             f"UPDATE gateway.webhook_endpoints SET url = 'https://other.example:{receiver.port}/hook'"
         )
         await hooks.happen(tenant)

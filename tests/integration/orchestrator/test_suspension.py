@@ -68,9 +68,9 @@ async def test_a_task_that_had_not_begun_ends_at_once(platform, suspend, start_s
 
 
 async def test_a_task_of_a_key_that_was_revoked_meanwhile_does_nothing(platform, tenant, database, eventually):
-    database.execute("UPDATE tenancy.api_keys SET scopes = '{tasks.write,tasks.read}'")
+    await database.change("UPDATE tenancy.api_keys SET scopes = '{tasks.write,tasks.read}'")
     grant = tenant.grant()
-    database.execute("UPDATE tenancy.api_keys SET revoked_at = now()")
+    await database.change("UPDATE tenancy.api_keys SET revoked_at = now()")
     gateway = await platform()
     task_id = await request_task(gateway, Granted(tenant, grant), ANSWER)
     await eventually(lambda: state_of(database, task_id) == "cancelled")

@@ -194,8 +194,7 @@ async def test_a_call_goes_on_after_one_whose_sql_was_cancelled(start, database)
 async def test_sql_may_take_what_is_left_of_the_deadline(start, forwarded):
     stub = await start(forwarded=forwarded)
     longest = (await stub.ListTasks(api.ListTasksRequest(), timeout=7)).next_page_token
-    assert longest.endswith("ms")
-    assert 5_000 < int(longest.removesuffix("ms")) <= 7_100
+    assert longest == "7s" or 5_000 < int(longest.removesuffix("ms")) <= 7_100
 
 
 @asynccontextmanager

@@ -120,7 +120,7 @@ async def test_a_grant_opens_nothing(door, connect, tenant):
 
 
 async def test_a_key_without_the_scope_opens_nothing(door, connect, tenant, database):
-    database.execute("UPDATE tenancy.api_keys SET scopes = ARRAY['tasks.read']")
+    await database.change("UPDATE tenancy.api_keys SET scopes = ARRAY['tasks.read']")
     await refused(connect, tenant.api_key)
 
 
@@ -157,7 +157,7 @@ async def test_a_connection_outlives_a_restart_of_tenancy_and_still_ends(
         await subscriber.listen(live_of(tenant))
     await publish(spectator, tenant, "started")
     await eventually(lambda: bodies(subscriber) == ["started"])
-    database.execute("UPDATE tenancy.api_keys SET revoked_at = now()")
+    await database.change("UPDATE tenancy.api_keys SET revoked_at = now()")
     async with open_door(settings):
         await eventually(lambda: subscriber.client.is_closed, seconds=DISCONNECTED_WITHIN_SECONDS)
 
