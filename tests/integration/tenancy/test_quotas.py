@@ -77,7 +77,9 @@ async def test_tasks_at_once_fill_the_quota_exactly_and_an_ended_one_makes_room(
     async with opened(database.dsn("gateway_app")) as tasks:
         refused = await refusals(insert_task(tasks, tenant, number) for number in range(40))
         assert (len(refused), refused[0].limit) == (35, "active_tasks")
-        database.execute("UPDATE gateway.tasks SET ended_at = now() WHERE instruction = 'task 0'")
+        database.execute(
+            "UPDATE gateway.tasks SET ended_at = now() WHERE task_id = (SELECT task_id FROM gateway.tasks LIMIT 1)"
+        )
         assert len(await refusals(insert_task(tasks, tenant, number) for number in range(3))) == 2
 
 
