@@ -128,16 +128,19 @@ class TestDatabase:
 
     def rows(self, query: str, *parameters: object) -> list[tuple[object, ...]]:
         """As the superuser, whom no policy holds: for looking at what a test left behind."""
-        with psycopg.connect(self.admin_dsn, autocommit=True) as connection:
+        with self._connect() as connection:
             return connection.execute(query, parameters).fetchall()  # type: ignore[arg-type]
 
     def execute(self, statement: str) -> None:
-        with psycopg.connect(self.admin_dsn, autocommit=True) as connection:
+        with self._connect() as connection:
             connection.execute(statement)  # type: ignore[arg-type]
 
     async def change(self, statement: str) -> None:
         """Execute beside what runs in this loop, which may hold the lock that the statement waits for."""
         await asyncio.to_thread(self.execute, statement)
+
+    def _connect(self) -> psycopg.Connection:
+        return psycopg.connect(self.admin_dsn, autocommit=True, options="-c lock_timeout=10s")
 
     def create_tenant(self, slug: str) -> TestTenant:
         """A tenant with one key, made as an operator would."""

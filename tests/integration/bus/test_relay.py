@@ -67,7 +67,7 @@ async def spoilt(database, tenant, service, change):
     """A row of the outbox that is due once it was changed."""
     async with service.database.tenant_session(tenant.grant()) as session:
         later = await outbox.emit(session, events.TaskRequested(), task_id=uuid4(), delay_seconds=60)
-    database.execute(f"UPDATE gateway.outbox SET {change}, due_at = now() WHERE id = '{later}'")
+    await database.change(f"UPDATE gateway.outbox SET {change}, due_at = now() WHERE id = '{later}'")
     return later
 
 
@@ -80,7 +80,7 @@ async def test_a_message_of_a_type_that_this_version_does_not_know_waits_for_the
     await eventually(lambda: database.rows(PUBLISHED), seconds=SOON_SECONDS)
     assert database.rows(UNPUBLISHED) == [(unknown,)]
     assert service.relay.active
-    database.execute("UPDATE gateway.outbox SET type = 'morningai.api.events.v1.TaskRequested'")
+    await database.change("UPDATE gateway.outbox SET type = 'morningai.api.events.v1.TaskRequested'")
     await eventually(lambda: not database.rows(UNPUBLISHED), seconds=2 * LONGEST_SLEEP_SECONDS)
 
 
@@ -93,7 +93,7 @@ async def test_a_message_that_the_bus_refuses_holds_up_no_other(start_service, t
         await eventually(lambda n=count: len(database.rows(PUBLISHED)) == n, seconds=SOON_SECONDS)
         await asyncio.sleep(0.5)
     assert database.rows(UNPUBLISHED) == [(refused,)]
-    database.execute(f"DELETE FROM gateway.outbox WHERE id = '{refused}'")
+    await database.change(f"DELETE FROM gateway.outbox WHERE id = '{refused}'")
 
 
 async def test_more_refused_messages_than_a_batch_hold_up_no_other(start_service, tenant, database, eventually):

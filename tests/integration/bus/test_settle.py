@@ -285,11 +285,11 @@ async def test_a_command_of_a_task_that_ended_long_ago_is_acknowledged_and_not_w
     sender = await start_service("orchestrator", orchestrator())
     task_id = tenant.open_task(uuid4())
     late = await send(sender, tenant, task_id=task_id)
-    database.execute("UPDATE kernel.tasks SET closed_at = now() - interval '1 hour'")
+    await database.change("UPDATE kernel.tasks SET closed_at = now() - interval '1 hour'")
     receiver = await start_service("codegen", codegen(Long(work)))
     while (await receiver.bus.jetstream.consumer_info("COMMANDS", "codegen-work")).ack_floor.stream_seq == 0:  # noqa: ASYNC110  the server tells nobody
         await asyncio.sleep(0.05)
-    database.execute("UPDATE kernel.tasks SET closed_at = NULL")
+    await database.change("UPDATE kernel.tasks SET closed_at = NULL")
     kept = await send(sender, tenant, task_id=task_id)
     await eventually(lambda: database.rows("SELECT message_id FROM codegen.inbox") == [(kept,)])
     await eventually(lambda: attempts == [1])
@@ -424,7 +424,7 @@ async def test_a_command_that_is_sent_again_revives_work_whose_timer_was_lost(
     command_id = await send(sender, tenant)
     await eventually(lambda: attempts == [1])
     await first.database.close()
-    database.execute("UPDATE codegen.outbox SET published_at = now() WHERE work_id IS NOT NULL")
+    await database.change("UPDATE codegen.outbox SET published_at = now() WHERE work_id IS NOT NULL")
     await start_service("codegen", codegen(Long(work)), lease_seconds=1.5)
     await eventually(lambda: database.rows("SELECT 1 FROM codegen.leases WHERE expires_at < now()"))
     await resend(sender, tenant, database, command_id)
@@ -458,7 +458,7 @@ async def test_work_that_ends_its_process_again_and_again_fails(start_service, t
     first = await start_service("codegen", codegen(Long(work)), lease_seconds=1.5, max_attempts=1)
     await send(sender, tenant)
     await asyncio.wait_for(started.wait(), 5)
-    database.execute("UPDATE codegen.leases SET attempt = 3")
+    await database.change("UPDATE codegen.leases SET attempt = 3")
     await first.database.close()
     await start_service("codegen", codegen(Long(work)), lease_seconds=1.5, max_attempts=1)
     await eventually(lambda: failures == ["worker_lost"])
@@ -488,7 +488,7 @@ async def test_a_worker_that_lost_its_lease_writes_nothing(start_service, tenant
     finished = []
 
     async def work(work, message):
-        database.rows("UPDATE codegen.leases SET attempt = attempt + 1 RETURNING 1")
+        await database.change("UPDATE codegen.leases SET attempt = attempt + 1")
         finished.append(1)
         return finish_with(work, events.ChangeGenerated(state="too late"))
 

@@ -85,7 +85,7 @@ async def test_entries_are_asked_for_by_principal_and_time(owner, acme):
 
 
 async def test_the_export_holds_every_entry_oldest_first(owner, platform, acme):
-    platform.database.execute(
+    await platform.database.change(
         "INSERT INTO tenancy.audit_log (tenant_id, principal, action, resource)"
         f" SELECT '{acme.tenant_id}', 'key:x', 'tests.fill', n::text FROM generate_series(1, 1200) AS n"
     )

@@ -106,14 +106,14 @@ async def test_the_caller_s_deadline_is_passed_on(connect, acme, platform):
 async def test_a_key_that_is_no_longer_valid_ends_within_its_seconds(connect, acme, platform, statement):
     client = await connect(acme.api_key)
     assert await code_of_list(client) is grpc.StatusCode.OK
-    platform.database.execute(statement.format(acme.tenant_id))
+    await platform.database.change(statement.format(acme.tenant_id))
     await asyncio.sleep(KEY_CACHE_SECONDS + 0.1)
     assert await code_of_list(client) is grpc.StatusCode.UNAUTHENTICATED
 
 
 async def test_a_watch_ends_when_its_key_is_revoked(client, acme, platform):
     name = insert_task(acme)
-    platform.database.execute(REVOKE.format(acme.tenant_id))
+    await platform.database.change(REVOKE.format(acme.tenant_id))
     with pytest.raises(grpc.aio.AioRpcError) as ended:
         [event async for event in client.tasks.WatchTask(api.WatchTaskRequest(name=name), timeout=5)]
     assert ended.value.code() is grpc.StatusCode.UNAUTHENTICATED
@@ -132,7 +132,7 @@ CALLS = {
 @pytest.mark.parametrize("scope", CALLS)
 async def test_a_key_without_the_scope_may_not(connect, acme, platform, scope):
     others = f"UPDATE tenancy.api_keys SET scopes = array_remove(scopes, '{scope}') WHERE tenant_id = '{{}}'"
-    platform.database.execute(others.format(acme.tenant_id))
+    await platform.database.change(others.format(acme.tenant_id))
     client = await connect(acme.api_key)
     with pytest.raises(grpc.aio.AioRpcError, match=scope) as refused:
         await CALLS[scope](client)
@@ -142,7 +142,7 @@ async def test_a_key_without_the_scope_may_not(connect, acme, platform, scope):
 
 async def test_a_key_that_may_not_read_sources_is_told_so_when_it_creates_a_task(client, acme, platform, connect):
     statement = "UPDATE tenancy.api_keys SET scopes = '{{tasks.write}}' WHERE tenant_id = '{}'"
-    platform.database.execute(statement.format(acme.tenant_id))
+    await platform.database.change(statement.format(acme.tenant_id))
     await asyncio.sleep(KEY_CACHE_SECONDS + 0.1)
     task = api.Task(instruction="what?", source="sources/small", kinds=[api.TASK_KIND_ANSWER])
     with pytest.raises(grpc.aio.AioRpcError, match=r"sources\.read") as refused:

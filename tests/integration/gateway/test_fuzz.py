@@ -121,10 +121,10 @@ async def fuzzed(postgres_server) -> AsyncIterator[Fuzzed]:
         async with running_nats(folder) as nats_url:
             with running_platform(database, nats_url, folder, services=SERVICES) as platform:
                 tenant = database.create_tenant("fuzzed")
-                database.execute(UNLIMITED.format(tenant.tenant_id))
-                database.execute(UNLIMITED.format(UUID(int=0)))
+                await database.change(UNLIMITED.format(tenant.tenant_id))
+                await database.change(UNLIMITED.format(UUID(int=0)))
                 key = tenant.api_key
-                database.execute(MAY_ACCEPT)
+                await database.change(MAY_ACCEPT)
                 async with (
                     connected(platform.address, bearer(key)) as client,
                     connected(platform.address, bearer(platform.operator_key)) as operator,

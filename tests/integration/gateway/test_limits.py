@@ -106,7 +106,7 @@ def create_task(client, request_id):
 
 
 async def test_a_task_above_the_quota_is_refused_and_a_repeated_request_is_not(client, acme, platform):
-    platform.database.execute(QUOTA.format(acme.tenant_id, "active_tasks", 1))
+    await platform.database.change(QUOTA.format(acme.tenant_id, "active_tasks", 1))
     request_id = str(uuid4())
     task = await create_task(client, request_id)
     error = await refusal(create_task(client, str(uuid4())))
@@ -118,7 +118,7 @@ async def test_a_task_above_the_quota_is_refused_and_a_repeated_request_is_not(c
 
 @pytest.mark.parametrize("quota", ["sources", "storage_bytes"])
 async def test_an_upload_above_the_quota_is_refused(client, acme, platform, bundle, tmp_path, quota):
-    platform.database.execute(QUOTA.format(acme.tenant_id, quota, 1))
+    await platform.database.change(QUOTA.format(acme.tenant_id, quota, 1))
     again = {"sources": bundle, "storage_bytes": await make_bundle(tmp_path, "# Another")}[quota]
     error = await refusal(upload(client, again, source_id="another"))
     assert (error.code(), limit_of(error)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, quota)
@@ -149,7 +149,7 @@ async def test_an_upload_for_which_there_is_no_source_left_is_refused_before_it_
 async def test_an_upload_to_a_remote_source_leaves_nothing_on_disk(client, acme, platform, bundle):
     insert = "INSERT INTO docs.sources (tenant_id, source_id, kind, repository, remote_uri, revision, commit)"
     uri = "https://example.org/r"
-    platform.database.execute(
+    await platform.database.change(
         f"{insert} VALUES ('{acme.tenant_id}', 'distant', 'remote', '{uri}', '{uri}', 'HEAD', '')"
     )
     error = await refusal(upload(client, bundle, source_id="distant"))

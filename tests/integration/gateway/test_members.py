@@ -123,7 +123,7 @@ async def test_an_invitation_to_an_address_is_good_for_that_address(owner, conne
 async def test_an_invitation_expires(owner, connect, platform, acme):
     made = await owner.members.InviteMember(invitation())
     past = f"UPDATE tenancy.invitations SET expires_at = now() WHERE tenant_id = '{acme.tenant_id}'"
-    platform.database.execute(past)
+    await platform.database.change(past)
     stranger = await connect(platform.identities.token("late"), NO_TENANT)
     request = api.AcceptInvitationRequest(token=made.token)
     assert await code_of(stranger.members.AcceptInvitation(request)) is grpc.StatusCode.NOT_FOUND

@@ -66,7 +66,7 @@ async def test_a_watch_gives_more_events_than_are_read_at_once(client, platform,
 
 
 async def test_pages_of_large_tasks_fit_into_a_message(client, platform, acme):
-    platform.database.execute(
+    await platform.database.change(
         "INSERT INTO gateway.tasks (tenant_id, task_id, request_id, principal, instruction, source, kinds, state,"
         f" trace_id) SELECT '{acme.tenant_id}', gen_random_uuid(), gen_random_uuid(), 'key:x', repeat('x', 20000),"
         " 'sources/small', '{answer}', 'queued', repeat('a', 32) FROM generate_series(1, 400)"
@@ -87,7 +87,7 @@ async def test_sources_come_in_pages_by_name(client, bundle):
 
 async def test_pages_of_large_documents_fit_into_a_message(client, platform, acme):
     keys = ("task", "trace_id", "engine", "model", "prompt_version", "repository", "commit")
-    platform.database.execute(
+    await platform.database.change(
         "WITH made AS (INSERT INTO docs.documents (tenant_id, source_id, task_id, title, newest_version)"
         f" SELECT '{acme.tenant_id}', 'small', '{uuid4()}', repeat('x', 40000), 1 FROM generate_series(1, 60)"
         " RETURNING tenant_id, document_id) INSERT INTO docs.document_versions (tenant_id, document_id, version,"

@@ -123,7 +123,7 @@ async def test_the_events_of_a_trace_are_in_order_even_if_they_came_out_of_it(cl
     task = await client.tasks.CreateTask(new_task())
     await first_events(client, task, 4)
     statement = "UPDATE gateway.task_events SET received_at = received_at - sequence * interval '1 minute'"
-    platform.database.execute(f"{statement} WHERE tenant_id = '{acme.tenant_id}'")
+    await platform.database.change(f"{statement} WHERE tenant_id = '{acme.tenant_id}'")
     listed = await client.tasks.ListTaskEvents(api.ListTaskEventsRequest(trace_id=task.trace_id))
     assert [event.sequence for event in listed.events] == [1, 2, 3, 4]
 

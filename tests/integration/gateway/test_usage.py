@@ -27,8 +27,8 @@ def get_usage(client, group=api.USAGE_GROUP_DAY, start="2026-01-01", end="2026-0
 
 @pytest.fixture
 async def owner(connect, acme, new_tenant, platform):
-    platform.database.execute(USED.format(tenant=acme.tenant_id, task=TASK, other=uuid4()))
-    platform.database.execute(USED.format(tenant=new_tenant().tenant_id, task=TASK, other=uuid4()))
+    await platform.database.change(USED.format(tenant=acme.tenant_id, task=TASK, other=uuid4()))
+    await platform.database.change(USED.format(tenant=new_tenant().tenant_id, task=TASK, other=uuid4()))
     return await connect(acme.api_key)
 
 

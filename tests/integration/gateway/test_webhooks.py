@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -295,15 +296,16 @@ async def test_an_endpoint_hears_nothing_of_another_tenant(client, connect, new_
         assert other.received == []
 
 
-def only_read(platform, tenant):
+async def only_read(platform, tenant):
     scopes = "ARRAY['subscriptions.read', 'sources.read']"
-    update = f"UPDATE tenancy.api_keys SET scopes = {scopes} WHERE tenant_id = %s RETURNING 1"
-    platform.database.rows(update, tenant.tenant_id)
-    platform.database.rows("SELECT pg_sleep(0.6)")  # longer than the gateway keeps a key
+    await platform.database.change(
+        f"UPDATE tenancy.api_keys SET scopes = {scopes} WHERE tenant_id = '{tenant.tenant_id}'"
+    )
+    await asyncio.sleep(0.6)  # longer than the gateway keeps a key
 
 
 async def test_a_key_without_the_scope_resolves_no_name(platform, acme, client):
-    only_read(platform, acme)
+    await only_read(platform, acme)
     source = sources.Source(remote_uri="https://10.0.0.1/x.git")
     for call in (
         create(client, "https://10.0.0.1/"),
@@ -338,7 +340,7 @@ async def test_what_is_administered_is_in_the_audit_log_without_secrets(client, 
 
 async def test_a_key_without_the_scope_may_read_alone(platform, acme, receiver, client):
     name = (await create(client, receiver.url)).webhook_endpoint.name
-    only_read(platform, acme)
+    await only_read(platform, acme)
     assert (await get(client, name)).name == name
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await create(client, receiver.url)

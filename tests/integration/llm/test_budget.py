@@ -64,7 +64,7 @@ async def test_a_call_costs_what_the_server_reported(charged, database):
 
 
 async def test_what_is_reserved_is_the_prompt_s_estimate_and_the_longest_answer(charged, database, tenant):
-    database.execute(SET.format(tenant.tenant_id, RESERVED))
+    await database.change(SET.format(tenant.tenant_id, RESERVED))
     client, _ = await charged(Script.of(ANSWER))
     await client.complete_text(PROMPT, 100)
     with pytest.raises(BudgetExhausted):
@@ -72,7 +72,7 @@ async def test_what_is_reserved_is_the_prompt_s_estimate_and_the_longest_answer(
 
 
 async def test_without_budget_left_nothing_is_sent(charged, database, tenant):
-    database.execute(SET.format(tenant.tenant_id, RESERVED - 1))
+    await database.change(SET.format(tenant.tenant_id, RESERVED - 1))
     client, server = await charged(Script.of(ANSWER))
     with pytest.raises(BudgetExhausted, match="tokens_per_day") as exhausted:
         await client.complete_text(PROMPT, 100)
@@ -89,7 +89,7 @@ async def test_a_cut_answer_is_charged_in_full_and_the_next_attempt_anew(charged
 
 
 async def test_an_attempt_that_the_budget_does_not_cover_is_not_made(charged, database, tenant):
-    database.execute(SET.format(tenant.tenant_id, RESERVED + 50))
+    await database.change(SET.format(tenant.tenant_id, RESERVED + 50))
     client, server = await charged(Script.of(CUT, ANSWER))
     with pytest.raises(BudgetExhausted):
         await client.complete_text(PROMPT, 100)
@@ -135,7 +135,7 @@ async def test_a_repair_is_a_call_of_its_own(charged, database):
 
 async def test_many_calls_at_the_edge_overspend_by_nothing(charged, database, tenant):
     # A call costs less than half of the 144 it reserves, so what is settled makes room for more.
-    database.execute(SET.format(tenant.tenant_id, 1_000))
+    await database.change(SET.format(tenant.tenant_id, 1_000))
     client, server = await charged(Script.of(ANSWER))
     results = await asyncio.gather(*(client.complete_text(PROMPT, 100) for _ in range(60)), return_exceptions=True)
     answered = [result for result in results if not isinstance(result, BudgetExhausted)]

@@ -145,11 +145,11 @@ async def test_a_step_that_never_answers_fails_at_its_deadline(platform, tenant,
 async def test_a_transition_its_checkpoint_and_its_commands_roll_back_together(platform, tenant, database, eventually):
     gateway = await platform()
     # The third command of the fan-out cannot be written, so nothing of the transition may be.
-    database.execute("ALTER TABLE orchestrator.steps ADD CONSTRAINT no_document CHECK (step <> 'document')")
+    await database.change("ALTER TABLE orchestrator.steps ADD CONSTRAINT no_document CHECK (step <> 'document')")
     await request_task(gateway, tenant)
     await eventually(lambda: database.rows("SELECT 1 FROM docs.leases WHERE state = 'finished'"))
     await asyncio.sleep(0.5)
     assert database.rows("SELECT step, state FROM orchestrator.steps") == [("index", "running")]
     assert len(database.rows("SELECT 1 FROM orchestrator.checkpoints")) == 1
-    database.execute("ALTER TABLE orchestrator.steps DROP CONSTRAINT no_document")
+    await database.change("ALTER TABLE orchestrator.steps DROP CONSTRAINT no_document")
     await eventually(lambda: database.rows("SELECT 1 FROM orchestrator.tasks WHERE state = 'succeeded'"))

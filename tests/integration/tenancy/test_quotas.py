@@ -61,7 +61,7 @@ async def refusals(calls):
 
 
 async def test_sources_at_once_fill_the_quota_exactly(docs, database, tenant):
-    database.execute(SET.format(tenant.tenant_id, "sources", 7))
+    await database.change(SET.format(tenant.tenant_id, "sources", 7))
     refused = await refusals(insert_source(docs, tenant, number) for number in range(40))
     assert len(refused) == 33
     assert refused[0].limit == "sources"
@@ -73,18 +73,18 @@ async def test_sources_at_once_fill_the_quota_exactly(docs, database, tenant):
 
 
 async def test_tasks_at_once_fill_the_quota_exactly_and_an_ended_one_makes_room(database, tenant):
-    database.execute(SET.format(tenant.tenant_id, "active_tasks", 5))
+    await database.change(SET.format(tenant.tenant_id, "active_tasks", 5))
     async with opened(database.dsn("gateway_app")) as tasks:
         refused = await refusals(insert_task(tasks, tenant, number) for number in range(40))
         assert (len(refused), refused[0].limit) == (35, "active_tasks")
-        database.execute(
+        await database.change(
             "UPDATE gateway.tasks SET ended_at = now() WHERE task_id = (SELECT task_id FROM gateway.tasks LIMIT 1)"
         )
         assert len(await refusals(insert_task(tasks, tenant, number) for number in range(3))) == 2
 
 
 async def test_bytes_at_once_fill_the_quota_exactly(docs, database, tenant):
-    database.execute(SET.format(tenant.tenant_id, "storage_bytes", 1000))
+    await database.change(SET.format(tenant.tenant_id, "storage_bytes", 1000))
     refused = await refusals(insert_artifact(docs, tenant, number, 300) for number in range(20))
     assert (len(refused), refused[0].limit) == (17, "storage_bytes")
     assert database.rows(STORED, tenant.tenant_id) == [(900,)]
@@ -106,7 +106,7 @@ async def test_the_files_that_were_read_count_and_those_that_are_deleted_do_not(
 
 
 async def test_reading_stops_at_the_quota_and_keeps_nothing_of_the_batch(docs, database, tenant):
-    database.execute(SET.format(tenant.tenant_id, "storage_bytes", 100))
+    await database.change(SET.format(tenant.tenant_id, "storage_bytes", 100))
     await insert_source(docs, tenant, 1)
     files = [ReadFile(f"{n}.md", f"{n:040x}", "x" * 50, (), ()) for n in range(3)]
     with pytest.raises(QuotaExceeded):
@@ -118,12 +118,12 @@ async def test_reading_stops_at_the_quota_and_keeps_nothing_of_the_batch(docs, d
 async def test_another_tenant_s_things_do_not_count(docs, database, tenant):
     other = database.create_tenant("other")
     for one in (tenant, other):
-        database.execute(SET.format(one.tenant_id, "sources", 1))
+        await database.change(SET.format(one.tenant_id, "sources", 1))
         assert await refusals([insert_source(docs, one, 1)]) == []
 
 
 async def test_without_a_quota_nothing_is_counted(docs, database, tenant):
-    database.execute("UPDATE tenancy.default_limits SET value = NULL WHERE name = 'sources'")
+    await database.change("UPDATE tenancy.default_limits SET value = NULL WHERE name = 'sources'")
     async with docs.tenant_session(tenant.grant()) as session:
         await check_quota(session, Quota.SOURCES, "SELECT 10^9 AS used")
 

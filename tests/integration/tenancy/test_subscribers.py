@@ -140,7 +140,7 @@ ENDINGS = {
 @pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
 async def test_a_connection_ends_within_seconds(door, connect, tenant, other, database, ending, eventually):
     subscriber, bystander = await connect(tenant.api_key), await connect(other.api_key)
-    database.execute(ending.format(tenant=tenant.tenant_id))
+    await database.change(ending.format(tenant=tenant.tenant_id))
     began = time.monotonic()
     await eventually(lambda: subscriber.client.is_closed)
     assert time.monotonic() - began < DISCONNECTED_WITHIN_SECONDS
