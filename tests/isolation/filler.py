@@ -22,6 +22,7 @@ Row = dict[str, object]
 # By table: columns whose CHECK concerns more than themselves.
 OVERRIDES: dict[str, Row] = {
     "gateway.data_keys": {"is_current": False},
+    "docs.data_keys": {"is_current": False},
     "docs.sources": {"kind": "remote", "remote_uri": "https://example.org/repository"},
     "docs.document_versions": {"content": "text", "content_hash": hashlib.sha256(b"text").hexdigest()},
     "tenancy.audit_log": {"action": "keys.create"},
