@@ -52,7 +52,9 @@ GRANT USAGE ON SCHEMA plain TO gateway_app;
 GRANT SELECT ON plain.tasks TO gateway_app
 """
 # What the product sets for each transaction, without the verification: the plain one is traced and timed out as well.
-OPEN_PLAIN = OPEN_SESSION.replace("kernel.open_session(%(proof)s)", "set_config('benchmark.tenant_id', %(proof)s, true)")
+OPEN_PLAIN = OPEN_SESSION.replace(
+    "kernel.open_session(%(proof)s)", "set_config('benchmark.tenant_id', %(proof)s, true)"
+)
 Connection = psycopg.Connection[tuple[object, ...]]
 
 
