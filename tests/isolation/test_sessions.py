@@ -1,4 +1,4 @@
-"""A session is verified once, when it is opened, and what was verified holds for that tenant and that transaction alone."""
+"""A session is verified once, when it is opened, and that holds for its tenant and its transaction alone."""
 
 from __future__ import annotations
 
