@@ -6,11 +6,14 @@ A variable may be a file instead: of the same name in lower case, in the folder 
 from __future__ import annotations
 
 import os
+import re
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import Field, ValidationError
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from morningai.errors import MorningAIError
@@ -75,6 +78,18 @@ def read_variable(name: str) -> str:
         return os.environ[name]
     except KeyError as error:
         raise SettingsInvalid(f"The settings are wrong.\n{name}: Field required") from error
+
+
+def secrets_of(settings: BaseSettings) -> Iterator[str]:
+    """The passwords and keys among the settings."""
+    for name, value in settings:
+        if isinstance(value, SecretStr):
+            # each key of a list `id:key,id:key` too
+            yield from (value.get_secret_value(), *re.split("[:,]", value.get_secret_value()))
+        elif name.endswith("_password"):
+            yield str(value)
+        elif name.endswith("_dsn"):
+            yield str(conninfo_to_dict(str(value)).get("password") or "")
 
 
 def secrets_folder() -> Path | None:
