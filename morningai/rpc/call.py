@@ -38,7 +38,7 @@ class CallClass(StrEnum):
 @dataclass(frozen=True)
 class MethodRule:
     """A method's options; `full_name` is e.g. /morningai.api.tasks.v1.TaskService/GetTask;
-    `streaming` of those that answer with a stream.
+    `streaming` of those that answer with a stream, `receiving` of those that are sent one.
 
     A method without a scope is internal and needs no proof.
     """
@@ -49,6 +49,7 @@ class MethodRule:
     internal: bool
     call_class: CallClass
     streaming: bool = False
+    receiving: bool = False
 
     @property
     def unproven(self) -> bool:
@@ -92,8 +93,15 @@ def _rule(service: str, method: MethodDescriptor) -> MethodRule:
     if not scope and not declared[options.unproven]:
         raise UndeclaredScope(f"{service}/{method.name} declares no required_scope")
     request = GetMessageClass(method.input_type)
-    call_class, streaming = _call_class(method, scope), bool(method.server_streaming)
-    return MethodRule(f"/{service}/{method.name}", request, scope, internal, call_class, streaming)
+    return MethodRule(
+        f"/{service}/{method.name}",
+        request,
+        scope,
+        internal,
+        _call_class(method, scope),
+        streaming=bool(method.server_streaming),
+        receiving=bool(method.client_streaming),
+    )
 
 
 def _call_class(method: MethodDescriptor, scope: str) -> CallClass:
