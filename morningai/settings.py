@@ -29,13 +29,18 @@ class SettingsInvalid(MorningAIError):
 class ServiceSettings(BaseSettings):
     """One frozen object per process; a service adds its own fields in its settings.py."""
 
-    model_config = SettingsConfigDict(env_prefix="MORNINGAI_", frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="MORNINGAI_", env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     database_dsn: str = Field(description="libpq connection string of the service's login")
     relay_dsn: str = Field(description="libpq connection string of the service's relay login")
-    nats_url: str = Field(description="nats://host:port")
+    nats_url: str = Field(description="nats://host:port, or tls://host:port")
     nats_user: str
     nats_password: str
+    nats_ca_file: Path | None = Field(
+        default=None, description="who signs the certificate of a bus at tls://; else whom the system trusts"
+    )
     grpc_address: str = Field(description="where this service listens: host:port or unix:/path")
     work_dir: Path = Field(description="scratch folder of this service; its content may be deleted at any time")
     replica: str = Field(default=f"{socket.gethostname()}:{os.getpid()}", description="name of this process in leases")

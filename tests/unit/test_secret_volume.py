@@ -7,7 +7,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from morningai.bus.permissions import SERVICES
-from morningai.secret_volume import SecretVolume
+from morningai.secret_volume import SecretVolume, bus_tls
 from morningai.secrets.key_ring import KeyRing
 
 OWN = (os.getuid(), os.getgid())
@@ -80,3 +80,13 @@ def test_a_service_has_nothing_but_its_three_secrets(folder: Path) -> None:
         "morningai_nats_password",
         "morningai_relay_dsn",
     ]
+
+
+def test_the_bus_speaks_tls_with_the_files_that_are_named(monkeypatch, tmp_path):
+    assert bus_tls() == ""
+    monkeypatch.setenv("MORNINGAI_NATS_CERTIFICATE_FILE", "/tls/bus.pem")
+    with pytest.raises(ValueError, match="MORNINGAI_NATS_KEY_FILE"):
+        bus_tls()
+    monkeypatch.setenv("MORNINGAI_NATS_KEY_FILE", "/tls/bus.key")
+    SecretVolume(tmp_path, {}, bus_tls()).fill("postgres")
+    assert '"cert_file": "/tls/bus.pem"' in (tmp_path / "nats" / "nats-server.conf").read_text()
