@@ -15,13 +15,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import grpc
-import psycopg
 import pytest
 import pytest_asyncio
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor_pool import Default
 from google.protobuf.message import Message
-from psycopg import sql
 
 from morningai.api.options.v1 import options_pb2 as options
 from morningai.api.sources.v1 import sources_pb2 as sources
@@ -35,7 +33,7 @@ from morningai.rpc.call import PROOF_KEY, Context, UndeclaredScope
 from morningai.rpc.server import RpcServer, metadata_value
 from services.gateway.app import OWN
 from services.gateway.authentication import Authenticator
-from tests.conftest import TEMPLATE, TestDatabase, TestTenant, running_nats
+from tests.conftest import TestDatabase, TestTenant, clone, running_nats
 from tests.integration.gateway.door import OTHERS, open_door
 from tests.integration.gateway.platform import (
     Client,
@@ -127,18 +125,14 @@ async def world(postgres_server) -> AsyncIterator[World]:
 
 @asynccontextmanager
 async def platform_of(postgres_server) -> AsyncIterator[tuple[Platform, Path]]:
-    name = f"test_{uuid4().hex}"
     with (
         tempfile.TemporaryDirectory(prefix="rp") as made,
-        psycopg.connect(postgres_server.admin_dsn(), autocommit=True) as admin,
+        clone(postgres_server) as database,
     ):
         folder = Path(made)
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(TEMPLATE)))
         async with running_nats(folder) as nats_url:
-            database = TestDatabase(postgres_server, name)
             with running_platform(database, nats_url, folder, services=SERVICES) as platform:
                 yield platform, folder
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def tenant_with(database: TestDatabase, scopes: list[str], change: str = "") -> TestTenant:

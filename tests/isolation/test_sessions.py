@@ -82,16 +82,24 @@ def test_a_session_that_opens_again_sees_the_other_tenant_alone(world, connectio
     assert tenants_seen(connection) == {world.b.tenant_id}
 
 
-def test_a_savepoint_that_is_rolled_back_brings_the_first_tenant_back(world, connection):
+def test_a_savepoint_that_is_rolled_back_ends_the_second_session_and_brings_no_other_back(world, connection):
     open_session(connection, world.a.grant())
     with connection.transaction(force_rollback=True):
         open_session(connection, world.b.grant())
         assert tenants_seen(connection) == {world.b.tenant_id}
-    assert tenants_seen(connection) == {world.a.tenant_id}
+    assert tenants_seen(connection) == set()
 
 
 def test_a_tenant_named_by_hand_gives_no_rows(world, connection):
     assert seen_by_hand(connection, world) == set()
+
+
+@pytest.mark.parametrize("local", [True, False], ids=["in the transaction", "on the connection"])
+def test_a_valid_proof_that_is_only_set_gives_no_rows(world, connection, local):
+    connection.execute("SELECT set_config('morningai.proof', %s, %s)", (world.a.grant(), local))
+    assert tenants_seen(connection) == set()
+    connection.commit()
+    assert tenants_seen(connection) == set()
 
 
 @pytest.mark.parametrize("forget", ["DISCARD SEQUENCES", "RESET ALL"])

@@ -6,23 +6,22 @@
 CREATE UNLOGGED SEQUENCE kernel.session_mark MINVALUE -9223372036854775808 START 0;
 ALTER SEQUENCE kernel.session_mark OWNER TO kernel_owner;
 GRANT USAGE, UPDATE ON SEQUENCE kernel.session_mark TO kernel_prover;
+GRANT EXECUTE ON FUNCTION kernel.open_session(text) TO tenancy_accountant, tenancy_registrar;
 
--- What every policy compares with. NULL, and so no row, without a valid proof. STABLE, never IMMUTABLE: an immutable
--- function would be folded into a cached plan and leak one tenant's rows to the next. A proof whose tenant is not the one
--- that was marked in this transaction is verified here, in every query.
+-- What every policy compares with. NULL, and so no row, in a transaction that open_session did not open, and for a proof
+-- that is not of the tenant it was opened for. STABLE, never IMMUTABLE: an immutable function would be folded into a
+-- cached plan and leak one tenant's rows to the next.
 CREATE OR REPLACE FUNCTION kernel.tenant_id() RETURNS uuid
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE tenant uuid;
 BEGIN
-  BEGIN
-    tenant := split_part(current_setting('morningai.proof', true), '|', 3);
-    IF currval('kernel.session_mark') = uuid_hash_extended(tenant, timestamp_hash_extended(now()::timestamp, 0)) THEN
-      RETURN tenant;
-    END IF;
-  EXCEPTION WHEN object_not_in_prerequisite_state OR invalid_text_representation THEN
-    NULL;  -- nothing was verified in this session yet, or the proof names no tenant
-  END;
-  RETURN (kernel.verify(current_setting('morningai.proof', true))).tenant_id;
+  tenant := split_part(current_setting('morningai.proof', true), '|', 3);
+  IF currval('kernel.session_mark') = uuid_hash_extended(tenant, timestamp_hash_extended(now()::timestamp, 0)) THEN
+    RETURN tenant;
+  END IF;
+  RETURN NULL;
+EXCEPTION WHEN object_not_in_prerequisite_state OR invalid_text_representation THEN
+  RETURN NULL;  -- no session was opened on this connection yet, or the setting names no tenant
 END $$;
 
 -- Verifies a grant and marks the session in one statement, because a transaction begins with it; a seal needs two.

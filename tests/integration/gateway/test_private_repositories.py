@@ -9,17 +9,15 @@ from pathlib import Path
 from uuid import uuid4
 
 import grpc
-import psycopg
 import pytest
 import pytest_asyncio
 from google.protobuf.json_format import MessageToDict
-from psycopg import sql
 
 from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tenants.v1 import audit_pb2 as audit
 from morningai.api.tenants.v1 import keys_pb2 as keys
-from tests.conftest import TEMPLATE, TestDatabase, running_nats
+from tests.conftest import clone, running_nats
 from tests.git_server import ADDRESS, serving_git
 from tests.integration.gateway.platform import (
     bearer,
@@ -57,18 +55,14 @@ def server(tmp_path_factory):
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def platform(postgres_server, server):
-    name = f"test_{uuid4().hex}"
     settings = {"EGRESS_ALLOWED": ADDRESS, "DOCS_CERTIFICATE_FILE": str(server.certificate_file)}
     with (
         tempfile.TemporaryDirectory(prefix="pr") as folder,
-        psycopg.connect(postgres_server.admin_dsn(), autocommit=True) as admin,
+        clone(postgres_server) as database,
     ):
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(TEMPLATE)))
         async with running_nats(Path(folder)) as nats_url:
-            database = TestDatabase(postgres_server, name)
             with running_platform(database, nats_url, Path(folder), docs=settings) as started:
                 yield started
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest_asyncio.fixture(loop_scope="module")
