@@ -192,7 +192,7 @@ def machine_of(shop: Shop) -> type[RuleBasedStateMachine]:
                 await asyncio.sleep(0.03)
                 late = asyncio.create_task(sleeper(True))
                 await asyncio.sleep(0.01)
-                # Again, where asyncio.wait_for of Python 3.11 loses a cancellation to a connection that comes meanwhile.
+                # Again: asyncio.wait_for of Python 3.11 loses one to a connection that comes meanwhile.
                 running = {late, *tasks}
                 while running:
                     for task in running:
