@@ -490,6 +490,14 @@ def accept(token):
     return lambda client: client.members.AcceptInvitation(members.AcceptInvitationRequest(token=token))
 
 
+def revoke_invitation(name):
+    return lambda client: client.members.RevokeInvitation(members.RevokeInvitationRequest(name=name))
+
+
+def list_invitations(**fields):
+    return lambda client: client.members.ListInvitations(members.ListInvitationsRequest(**fields))
+
+
 def update_member(name, role=members.MEMBER_ROLE_VIEWER):
     member = members.Member(name=name, role=role)
     return lambda client: client.members.UpdateMember(members.UpdateMemberRequest(member=member))
@@ -507,6 +515,7 @@ ROLE = "Use owner, admin, member or viewer."
 EMAIL = "Use name@host, or leave it empty."
 SOONER = "Use an earlier time."
 INVITATION = "Ask for a new one, to your own address."
+NO_INVITATION = "`member invitations` shows the invitations of your tenant."
 NO_MEMBER = "`member list` shows the members of your tenant."
 UNKNOWN_MEMBER = f"members/{uuid4()}"
 MEMBER_CASES = [
@@ -529,6 +538,13 @@ MEMBER_CASES = [
     Case("no invitation", accept(""), NOT_FOUND, "invitation", INVITATION, "identity"),
     Case("an invitation with a NUL", accept("mi_\x00.x"), INVALID, "token", NUL, "identity"),
     Case("a long invitation", accept("mi_" + "x" * 10_000), NOT_FOUND, "invitation", INVITATION, "identity"),
+    Case("an unknown invitation to revoke", revoke_invitation("invitations/mi_0123456789abcdef"), NOT_FOUND,
+         "invitation", NO_INVITATION),
+    Case("a name of an invitation that is none", revoke_invitation("invitations/' OR true --"), NOT_FOUND,
+         "invitation", NO_INVITATION),
+    Case("no invitation to revoke", revoke_invitation(""), NOT_FOUND, "invitation", NO_INVITATION),
+    Case("a negative page of invitations", list_invitations(page_size=-1), INVALID, "page_size", PAGE_SIZE),
+    Case("a page token of nonsense for invitations", list_invitations(page_token="x"), INVALID, "page_token", PAGE),
     Case("an unknown member's role", update_member(UNKNOWN_MEMBER), NOT_FOUND, "member", NO_MEMBER),
     Case("a member's name that is none", update_member("members/' OR true --"), NOT_FOUND, "member", NO_MEMBER),
     Case("no member", update_member(""), NOT_FOUND, "member", NO_MEMBER),

@@ -46,6 +46,8 @@ COMMANDS = (
     "member",
     "member list",
     "member invite",
+    "member invitations",
+    "member revoke",
     "member accept",
     "member role",
     "member remove",
