@@ -437,6 +437,12 @@ OVERLAP = "Use 0 seconds to 7 days."
 NO_KEY = "`key list` shows the keys of your tenant."
 PAGE_SIZE = "Use 1 to 200, or 0 for 50."
 UNKNOWN_KEY = "apiKeys/mk_0123456789abcdef"
+
+
+def list_operator_entries(**fields):
+    return lambda client: client.audit.ListOperatorEntries(audit.ListOperatorEntriesRequest(**fields))
+
+
 NO_TIME = Timestamp(seconds=10**18)
 ENTRY = "Copy it from an entry of `audit list`."
 KEY_CASES = [
@@ -478,6 +484,11 @@ KEY_CASES = [
     Case("entries of a time that ends before it starts",
          list_entries(filter=audit.AuditFilter(start_time=Timestamp(seconds=2), end_time=Timestamp(seconds=2))),
          INVALID, "filter.end_time", "Use a later time, or leave one out."),
+    Case("entries of an unknown outcome", list_entries(filter=audit.AuditFilter(outcome=99)), INVALID,
+         "filter.outcome", "Use succeeded or refused, or leave it out."),
+    Case("a page token of nonsense for operators' entries", list_operator_entries(page_token="x"), INVALID,
+         "page_token", PAGE, "operator"),
+    Case("operators' entries for a tenant", list_operator_entries(), DENIED, "", "Use a key that has it."),
 ]  # fmt: skip
 
 
@@ -694,12 +705,16 @@ def credentials(platform, tenant):
 
 
 def rows(platform, tenant):
-    """The tenant's rows in each table of each service but its rate limits', and how many tenants there are."""
+    """The tenant's rows in each table of each service, and how many tenants there are; without its rate limits and
+    what the audit log says of refused calls."""
     tables = platform.database.rows(
         "SELECT n.nspname || '.' || c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
         " JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'tenant_id'"
         " WHERE c.relkind = 'r' AND n.nspname <> 'kernel' AND c.relname <> 'rates' ORDER BY 1"
     )
-    counts = " UNION ALL ".join(f"SELECT '{t}', count(*) FROM {t} WHERE tenant_id = %s" for (t,) in tables)
+    acts = {"tenancy.audit_log": "AND outcome <> 'refused'"}
+    counts = " UNION ALL ".join(
+        f"SELECT '{t}', count(*) FROM {t} WHERE tenant_id = %s {acts.get(t, '')}" for (t,) in tables
+    )
     own = platform.database.rows(counts, *[tenant.tenant_id] * len(tables))
     return [*own, *platform.database.rows("SELECT 'all tenants', count(*) FROM tenancy.tenants")]

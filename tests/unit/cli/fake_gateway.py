@@ -558,6 +558,14 @@ class Servicer(
         await self._begin("ListAuditEntries", request, context)
         return audit_pb2.ListAuditEntriesResponse(entries=[audit_entry(1)])
 
+    async def ListOperatorEntries(
+        self, request: audit_pb2.ListOperatorEntriesRequest, context: Context
+    ) -> audit_pb2.ListOperatorEntriesResponse:
+        await self._begin("ListOperatorEntries", request, context, key=OPERATOR_KEY)
+        entry = audit_entry(1)
+        entry.action, entry.resource, entry.principal = "prices.set", "models/small", "operator:op_1"
+        return audit_pb2.ListOperatorEntriesResponse(entries=[entry])
+
     async def ExportAuditEntries(
         self, request: audit_pb2.ExportAuditEntriesRequest, context: Context
     ) -> AsyncIterator[audit_pb2.ExportAuditEntriesResponse]:

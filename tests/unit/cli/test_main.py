@@ -59,6 +59,7 @@ COMMANDS = (
     "audit",
     "audit list",
     "audit export",
+    "audit operators",
     "limits",
     "limits show",
     "limits set",
