@@ -9,6 +9,7 @@ import psycopg
 from psycopg.rows import DictRow
 
 from morningai.db.queries import load_queries
+from morningai.db.quotas import Quota, check_quota
 from morningai.db.session import Database, Session
 from morningai.errors import AlreadyExists, FailedPrecondition, NotFound, PermissionDenied
 from services.tenancy.domain.keys import PresentableKey
@@ -31,12 +32,13 @@ QUERIES = load_queries(__file__)
 
 
 async def invite_member(session: Session, new: NewInvitation, token: PresentableKey) -> Invitation:
-    """Raises PermissionDenied when PostgreSQL finds that the caller may not."""
+    """Raises PermissionDenied when PostgreSQL finds that the caller may not, QuotaExceeded for one too many."""
     parameters: dict[str, object] = {"invitation_id": token.key_id, "secret": token.secret, **vars(new)}
     try:
         await session.execute(QUERIES["invite_member"], parameters)
     except psycopg.errors.InsufficientPrivilege as error:
         raise PermissionDenied("Nobody invites to a role above their own.") from error
+    await check_quota(session, Quota.OPEN_INVITATIONS, QUERIES["count_open_invitations"])
     return await get_invitation(session, token.key_id)
 
 
