@@ -451,6 +451,10 @@ class Servicer(
         await self._begin("ListLimits", request, context)
         return usage_pb2.ListLimitsResponse(limits=LIMITS)
 
+    async def UpdateTenant(self, request: tenants_pb2.UpdateTenantRequest, context: Context) -> tenants_pb2.Tenant:
+        await self._begin("UpdateTenant", request, context)
+        return tenants_pb2.Tenant(name="tenants/1", slug="acme", display_name=request.tenant.display_name)
+
     async def UpdateLimits(
         self, request: usage_pb2.UpdateLimitsRequest, context: Context
     ) -> usage_pb2.UpdateLimitsResponse:

@@ -40,6 +40,7 @@ COMMANDS = (
     "webhook test",
     "tenant",
     "tenant create",
+    "tenant rename",
     "tenant list",
     "tenant suspend",
     "tenant resume",
