@@ -91,6 +91,11 @@ def create_tenant(slug="new-tenant", display_name=""):
     return lambda client: client.tenants.CreateTenant(tenants.CreateTenantRequest(tenant=tenant))
 
 
+def update_tenant(name="tenants/-", display_name=""):
+    tenant = tenants.Tenant(name=name, display_name=display_name)
+    return lambda client: client.tenants.UpdateTenant(tenants.UpdateTenantRequest(tenant=tenant))
+
+
 def on_tenant(method, name):
     return lambda client: getattr(client.tenants, method)(getattr(tenants, f"{method}Request")(name=name))
 
@@ -243,7 +248,15 @@ TASK_CASES = [
     Case("no request", sent("TaskService/GetTask"), INVALID, "request", "Send one GetTaskRequest."),
     Case("two requests", sent("TaskService/GetTask", b"", b""), INVALID, "request", "Send one GetTaskRequest."),
 ]
+OWN_TENANT = "Ask for 'tenants/-', your own."
+DISPLAY_NAME = "tenant.display_name"
 TENANT_CASES = [
+    Case("a long new name", update_tenant(display_name="x" * 101), INVALID, DISPLAY_NAME, "Use at most 100."),
+    Case("a new name of two lines", update_tenant(display_name="a\nb"), INVALID, DISPLAY_NAME, "Remove it."),
+    Case("a new name with a NUL", update_tenant(display_name="a\x00"), INVALID, DISPLAY_NAME, NUL),
+    Case("a new name for nobody", update_tenant(""), NOT_FOUND, "tenant", OWN_TENANT),
+    Case("a new name for another", update_tenant(f"tenants/{uuid4()}"), NOT_FOUND, "tenant", OWN_TENANT),
+    Case("a new name by an operator", update_tenant(), DENIED, "", "Use a key that has it.", "operator"),
     Case("no slug", create_tenant(""), INVALID, "tenant.slug", SLUG, "operator"),
     Case("a short slug", create_tenant("ab"), INVALID, "tenant.slug", SLUG, "operator"),
     Case("a long slug", create_tenant("a" * 41), INVALID, "tenant.slug", SLUG, "operator"),
