@@ -21,12 +21,17 @@ MorningAIError
 
 from __future__ import annotations
 
+from morningai.redaction import hide_secrets
+
 LONGEST_TEXT = 2000
 
 
 def plain(text: str) -> str:
-    """A text that any message and any row can hold: no control characters, no lone surrogates, at most 2,000 long."""
-    kept = "".join(c for c in text if c in "\n\t" or (c >= " " and not "\ud800" <= c <= "\udfff"))
+    """A text that anybody may read and any row can hold.
+
+    Without credentials, control characters and lone surrogates, at most 2,000 long.
+    """
+    kept = "".join(c for c in hide_secrets(text) if c in "\n\t" or (c >= " " and not "\ud800" <= c <= "\udfff"))
     return kept if len(kept) <= LONGEST_TEXT else kept[: LONGEST_TEXT - 1] + "…"
 
 

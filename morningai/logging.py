@@ -1,4 +1,4 @@
-"""structlog, one JSON object per line; tenant, task and trace are bound once per message or call."""
+"""structlog, one JSON object per line that names no credential; tenant, task and trace are bound once."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from structlog.contextvars import bind_contextvars, clear_contextvars, merge_con
 from structlog.typing import EventDict, WrappedLogger
 
 from morningai import telemetry
+from morningai.redaction import hide_secrets
 
 __all__ = ["bind_contextvars", "clear_contextvars", "start_logging"]
+
+_JSON = structlog.processors.JSONRenderer()
 
 
 def start_logging(service: str, level: str) -> None:
@@ -25,7 +28,7 @@ def start_logging(service: str, level: str) -> None:
         structlog.processors.format_exc_info,
     ]
     structlog.configure(
-        processors=[*shared, _add_service(service), structlog.processors.JSONRenderer()],
+        processors=[*shared, _add_service(service), _render],
         wrapper_class=structlog.make_filtering_bound_logger(numeric),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
@@ -35,7 +38,7 @@ def start_logging(service: str, level: str) -> None:
             foreign_pre_chain=[*shared, _add_service(service)],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
+                _render,
             ],
         )
     )
@@ -47,6 +50,11 @@ def _add_trace_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     if trace_id.strip("0"):
         event.setdefault("trace_id", trace_id)
     return event
+
+
+def _render(logger: WrappedLogger, method: str, event: EventDict) -> str:
+    """Credentials are hidden in the whole line: also in what a library says, and in tracebacks."""
+    return hide_secrets(str(_JSON(logger, method, event)))
 
 
 def _add_service(service: str) -> structlog.typing.Processor:

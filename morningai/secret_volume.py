@@ -17,12 +17,14 @@ from pathlib import Path
 from psycopg.conninfo import make_conninfo
 
 from morningai.bus.permissions import BUS_OWNER, SERVICES
-from morningai.bus.server_config import CALLOUT_USER, ISSUER, server_config
+from morningai.bus.server_config import CALLOUT_USER, ISSUER, nats_tls, server_config
 from morningai.db.migrate import LOGINS, password_variable
 from morningai.embedded.data_dir import write_private_file
 from morningai.secrets.key_ring import KEEPERS, make_key
 
 DATABASE_HOST_VARIABLE = "MORNINGAI_DATABASE_HOST"
+BUS_CERTIFICATE_VARIABLE = "MORNINGAI_NATS_CERTIFICATE_FILE"
+BUS_KEY_VARIABLE = "MORNINGAI_NATS_KEY_FILE"
 DATABASE = "morningai"
 SUPERUSER = "postgres"
 OWNERS = (*SERVICES, "migrate", "nats")
@@ -35,6 +37,7 @@ class SecretVolume:
 
     root: Path
     owners: Mapping[str, tuple[int, int]]
+    bus_tls: str = ""
 
     def fill(self, database_host: str) -> None:
         superuser = self._keep("postgres", "password")
@@ -50,7 +53,7 @@ class SecretVolume:
         self._write("gateway", "morningai_sender_dsn", _dsn(database_host, "gateway_sender", logins["gateway_sender"]))
         for service in KEEPERS:
             self._keep(service, "morningai_secret_keys", new=make_key("k1"))
-        self._write("nats", "nats-server.conf", server_config(bus, store_folder=BUS_STORE))
+        self._write("nats", "nats-server.conf", server_config(bus, store_folder=BUS_STORE, tls=self.bus_tls))
 
     def _keep(self, owner: str, name: str, *, new: str | None = None) -> str:
         """What the file holds; made first where it is missing."""
@@ -65,6 +68,17 @@ class SecretVolume:
         write_private_file(folder / name, f"{content}\n")
         for path in (folder / name, folder):
             os.chown(path, *self.owners.get(owner, (-1, -1)))
+
+
+def bus_tls() -> str:
+    """Of the files that two variables name, as the bus sees them; empty without. Raises ValueError for one of two."""
+    files = [os.environ.get(variable, "") for variable in (BUS_CERTIFICATE_VARIABLE, BUS_KEY_VARIABLE)]
+    if not any(files):
+        return ""
+    if not all(files):
+        raise ValueError(f"{BUS_CERTIFICATE_VARIABLE} and {BUS_KEY_VARIABLE}: set both, or none.")
+    certificate, key = map(Path, files)
+    return nats_tls(certificate, key)
 
 
 def system_users() -> dict[str, tuple[int, int]]:
@@ -85,4 +99,4 @@ def _dsn(host: str, user: str, password: str) -> str:
 
 
 if __name__ == "__main__":
-    SecretVolume(Path(sys.argv[1]), system_users()).fill(os.environ[DATABASE_HOST_VARIABLE])
+    SecretVolume(Path(sys.argv[1]), system_users(), bus_tls()).fill(os.environ[DATABASE_HOST_VARIABLE])

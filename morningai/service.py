@@ -24,8 +24,9 @@ from morningai.db.audit import audit_at_start
 from morningai.db.session import Database
 from morningai.errors import MorningAIError
 from morningai.logging import start_logging
+from morningai.redaction import remember
 from morningai.rpc.server import RpcServer
-from morningai.settings import ServiceSettings
+from morningai.settings import ServiceSettings, secrets_of
 
 log = structlog.get_logger()
 
@@ -68,6 +69,7 @@ def make_database(settings: ServiceSettings) -> tuple[Database, RelayHolder]:
 
 def run(name: str, settings: ServiceSettings, make: Callable[[], Service]) -> None:
     """The body of every `__main__.py`."""
+    remember(secrets_of(settings))
     start_logging(name, settings.log_level)
     provider = telemetry.start_telemetry(name)
     try:

@@ -6,11 +6,14 @@ A variable may be a file instead: of the same name in lower case, in the folder 
 from __future__ import annotations
 
 import os
+import re
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import Field, ValidationError
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from morningai.errors import MorningAIError
@@ -26,13 +29,18 @@ class SettingsInvalid(MorningAIError):
 class ServiceSettings(BaseSettings):
     """One frozen object per process; a service adds its own fields in its settings.py."""
 
-    model_config = SettingsConfigDict(env_prefix="MORNINGAI_", frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="MORNINGAI_", env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     database_dsn: str = Field(description="libpq connection string of the service's login")
     relay_dsn: str = Field(description="libpq connection string of the service's relay login")
-    nats_url: str = Field(description="nats://host:port")
+    nats_url: str = Field(description="nats://host:port, or tls://host:port")
     nats_user: str
     nats_password: str
+    nats_ca_file: Path | None = Field(
+        default=None, description="who signs the certificate of a bus at tls://; else whom the system trusts"
+    )
     grpc_address: str = Field(description="where this service listens: host:port or unix:/path")
     work_dir: Path = Field(description="scratch folder of this service; its content may be deleted at any time")
     replica: str = Field(default=f"{socket.gethostname()}:{os.getpid()}", description="name of this process in leases")
@@ -75,6 +83,18 @@ def read_variable(name: str) -> str:
         return os.environ[name]
     except KeyError as error:
         raise SettingsInvalid(f"The settings are wrong.\n{name}: Field required") from error
+
+
+def secrets_of(settings: BaseSettings) -> Iterator[str]:
+    """The passwords and keys among the settings."""
+    for name, value in settings:
+        if isinstance(value, SecretStr):
+            # each key of a list `id:key,id:key` too
+            yield from (value.get_secret_value(), *re.split("[:,]", value.get_secret_value()))
+        elif name.endswith("_password"):
+            yield str(value)
+        elif name.endswith("_dsn"):
+            yield str(conninfo_to_dict(str(value)).get("password") or "")
 
 
 def secrets_folder() -> Path | None:

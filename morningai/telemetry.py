@@ -6,14 +6,18 @@ Nothing is exported unless OTEL_EXPORTER_OTLP_ENDPOINT is set; trace IDs are mad
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.trace import Link, Span, SpanKind
+from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.trace import Link, Span, SpanKind, Status
+from opentelemetry.util.types import Attributes, AttributeValue
+
+from morningai.redaction import hide_secrets
 
 # With its retries; an orderly stop waits for it, also when the collector is gone.
 EXPORT_SECONDS = 2.0
@@ -36,9 +40,54 @@ def _export(provider: TracerProvider) -> None:
     from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    exporter = OTLPSpanExporter(timeout=EXPORT_SECONDS)
+    exporter = Redacting(OTLPSpanExporter(timeout=EXPORT_SECONDS))
     provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=1000))
     PsycopgInstrumentor().instrument(enable_commenter=False)
+
+
+class Redacting(SpanExporter):
+    """Exports copies of spans in which no attribute, event or status holds a credential."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        return self._exporter.export([_redacted(span) for span in spans])
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return self._exporter.force_flush(timeout_millis)
+
+
+def _redacted(span: ReadableSpan) -> ReadableSpan:
+    return ReadableSpan(
+        name=hide_secrets(span.name),
+        context=span.get_span_context(),
+        parent=span.parent,
+        resource=span.resource,
+        attributes=_attributes(span.attributes),
+        events=[Event(event.name, _attributes(event.attributes), event.timestamp) for event in span.events],
+        links=[Link(link.context, _attributes(link.attributes)) for link in span.links],
+        kind=span.kind,
+        status=Status(span.status.status_code, span.status.description and hide_secrets(span.status.description)),
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=span.instrumentation_scope,
+    )
+
+
+def _attributes(attributes: Attributes) -> Attributes:
+    return {name: _attribute(value) for name, value in (attributes or {}).items()}
+
+
+def _attribute(value: AttributeValue) -> AttributeValue:
+    if isinstance(value, str):
+        return hide_secrets(value)
+    if isinstance(value, Sequence):
+        return tuple(hide_secrets(item) if isinstance(item, str) else item for item in value)
+    return value
 
 
 def current_traceparent() -> str:

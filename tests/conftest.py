@@ -183,13 +183,21 @@ def _one(connection: psycopg.Connection[tuple[object, ...]], query: str, *parame
     return row[0]
 
 
+@contextmanager
+def clone(server: PostgresServer, template: str = TEMPLATE) -> Iterator[TestDatabase]:
+    """A database of its own, with everything of the template but the rights of a database, which are not copied."""
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(server.admin_dsn(), autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
+        admin.execute(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
+        yield TestDatabase(server, name)
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
 @pytest.fixture
 def database(postgres_server: PostgresServer) -> Iterator[TestDatabase]:
-    name = f"test_{uuid4().hex}"
-    with psycopg.connect(postgres_server.admin_dsn(), autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(TEMPLATE)))
-        yield TestDatabase(postgres_server, name)
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with clone(postgres_server) as database:
+        yield database
 
 
 @pytest.fixture

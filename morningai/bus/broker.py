@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import structlog
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
-from faststream.security import SASLPlaintext
+from faststream.nats.security import NatsUserPassword
 from google.protobuf.message import Message
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig
@@ -17,6 +17,7 @@ from morningai.bus.catalogue import Subscription, subscriptions_of
 from morningai.bus.handling import Short
 from morningai.bus.permissions import inbox_prefix
 from morningai.bus.settle import Settler
+from morningai.bus.tls import bus_context
 from morningai.bus.topology import wait_for_consumers
 from morningai.bus.work import Long, WorkLimits
 from morningai.db.session import Database
@@ -62,10 +63,16 @@ async def _on_reconnect() -> None:
 
 async def connect(service: str, settings: ServiceSettings) -> tuple[NatsBroker, JetStreamContext]:
     """Connect as the service's own user; reconnects for ever afterwards."""
+    context = bus_context(settings)
     broker = NatsBroker(
         settings.nats_url,
         name=f"morningai-{service}",
-        security=SASLPlaintext(username=settings.nats_user, password=settings.nats_password),
+        security=NatsUserPassword(
+            settings.nats_user,
+            settings.nats_password,
+            ssl_context=context,
+            tls_handshake_first=context is not None,
+        ),
         inbox_prefix=inbox_prefix(service),
         max_reconnect_attempts=-1,
         reconnect_time_wait=1,

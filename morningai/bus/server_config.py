@@ -49,12 +49,19 @@ def nats_authorization(secrets: Mapping[str, str]) -> str:
     )
 
 
-def server_config(secrets: Mapping[str, str], *, store_folder: Path) -> str:
+def nats_tls(certificate: Path, key: Path) -> str:
+    """Clients that begin with TLS are served at once, those that wait to be asked for it a moment later."""
+    files = {"cert_file": str(certificate), "key_file": str(key), "handshake_first": "300ms"}
+    return f"tls {json.dumps(files)}\n"
+
+
+def server_config(secrets: Mapping[str, str], *, store_folder: Path, tls: str = "") -> str:
     """A whole configuration for a server of its own, in a container; its state is told on loopback alone."""
     return (
         "listen: 0.0.0.0:4222\n"
         "http: 127.0.0.1:8222\n"
         f"jetstream {{ store_dir: {json.dumps(str(store_folder))}, max_memory_store: 64MB, max_file_store: 4GB }}\n"
+        f"{tls}"
         f"{nats_authorization(secrets)}"
     )
 

@@ -63,6 +63,13 @@ UNION ALL
 SELECT m.member::regrole || ' in ' || m.roleid::regrole, 'a login that is a member of a role'
 FROM pg_auth_members AS m WHERE m.member::regrole::text ~ '_(app|relay|sender)$'
 UNION ALL
+SELECT rolname, 'a login that may make temporary tables: migrate the database'
+FROM pg_roles WHERE rolname ~ '_(app|relay|sender)$' AND has_database_privilege(oid, current_database(), 'TEMPORARY')
+UNION ALL
+SELECT rolname, 'a login that may create objects in ' || n.nspname
+FROM pg_roles AS r, pg_namespace AS n
+WHERE rolname ~ '_(app|relay|sender)$' AND NOT rolsuper AND has_schema_privilege(r.oid, n.oid, 'CREATE')
+UNION ALL
 SELECT n.nspname || '.' || c.relname, 'a view that is not security_invoker, or a materialized view'
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = ANY (%(schemas)s) AND (c.relkind = 'm' OR (c.relkind = 'v'

@@ -53,6 +53,7 @@ def migrate(admin_dsn: str, passwords: dict[str, str]) -> None:
             if any(folder.glob("*.sql")):
                 _run_dbmate(admin_dsn, folder, schema=service, role=f"{service}_owner")
         _set_passwords(connection, passwords)
+        _forbid_temporary_tables(connection)
         findings = audit(connection)
     if findings:
         raise MigrationFailed("The catalogue audit found unprotected objects:\n" + "\n".join(map(str, findings)))
@@ -68,6 +69,13 @@ def ensure_operator_key(admin_dsn: str, key: str) -> None:
 def _set_passwords(connection: psycopg.Connection, passwords: dict[str, str]) -> None:
     for role, password in passwords.items():
         connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(password)))
+
+
+def _forbid_temporary_tables(connection: psycopg.Connection) -> None:
+    """One on a pooled connection would stand before the real table of its name, without policies, for whoever is next.
+    A right of the database and not of the schemas: a restored database has it again, until it is migrated."""
+    name = sql.Identifier(str(connection.info.dbname))
+    connection.execute(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(name))
 
 
 def _run_dbmate(admin_dsn: str, folder: Path, *, schema: str, role: str | None) -> None:

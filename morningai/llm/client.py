@@ -22,6 +22,7 @@ from morningai.llm.output import JsonOutput, MalformedOutput, Output, TextOutput
 from morningai.llm.prompt import Prompt
 from morningai.llm.settings import ModelSettings
 from morningai.llm.tokens import estimate_tokens, fewest_tokens
+from morningai.redaction import remember
 
 log = structlog.get_logger()
 
@@ -47,6 +48,8 @@ class ModelClient:
             return None
         if settings.model is None:
             raise InvalidInput("MORNINGAI_MODEL_NAME", "is not set", remedy="Name the model that the endpoint serves.")
+        if settings.api_key is not None:
+            remember([settings.api_key.get_secret_value()])
         return cls(settings, Endpoint(settings, make_connection(settings), settings.model))
 
     def charged_to(self, budget: Budget) -> ModelClient:

@@ -38,7 +38,8 @@ class CallClass(StrEnum):
 @dataclass(frozen=True)
 class MethodRule:
     """A method's options; `full_name` is e.g. /morningai.api.tasks.v1.TaskService/GetTask;
-    `streaming` of those that answer with a stream; `audit_action` is empty of those that do not administer.
+    `streaming` of those that answer with a stream, `receiving` of those that are sent one; `audit_action` is empty of
+    those that do not administer.
 
     A method without a scope is internal and needs no proof.
     """
@@ -49,6 +50,7 @@ class MethodRule:
     internal: bool
     call_class: CallClass
     streaming: bool = False
+    receiving: bool = False
     audit_action: str = ""
 
     @property
@@ -93,9 +95,16 @@ def _rule(service: str, method: MethodDescriptor) -> MethodRule:
     if not scope and not declared[options.unproven]:
         raise UndeclaredScope(f"{service}/{method.name} declares no required_scope")
     request = GetMessageClass(method.input_type)
-    call_class, streaming = _call_class(method, scope), bool(method.server_streaming)
-    action = str(declared[options.audit_action])
-    return MethodRule(f"/{service}/{method.name}", request, scope, internal, call_class, streaming, action)
+    return MethodRule(
+        f"/{service}/{method.name}",
+        request,
+        scope,
+        internal,
+        _call_class(method, scope),
+        streaming=bool(method.server_streaming),
+        receiving=bool(method.client_streaming),
+        audit_action=str(declared[options.audit_action]),
+    )
 
 
 def _call_class(method: MethodDescriptor, scope: str) -> CallClass:

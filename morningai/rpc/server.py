@@ -91,13 +91,14 @@ class RefusingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             try:
                 self._refuse(details.invocation_metadata or (), rule)
             except MorningAIError as error:
-                return _refusing(error)
+                return _refusing(error, rule)
         return await continuation(details)
 
 
-def _refusing(error: MorningAIError) -> Handler:
+def _refusing(error: MorningAIError, rule: MethodRule) -> Handler:
     async def refuse(received: AsyncIterator[bytes], context: Context) -> None:
-        await _read_on_for_a_moment(received)
+        if rule.receiving:
+            await _read_on_for_a_moment(received)
         await abort(context, error)
 
     # Takes every kind of call, and none of its messages as a request.

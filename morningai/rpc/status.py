@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TypeVar
 
 import grpc
@@ -121,6 +122,7 @@ def _details(error: MorningAIError, remedy: str) -> list[Message]:
     return details
 
 
+@lru_cache(maxsize=64)  # a flood is refused with the same words
 def _clipped(text: str, most_bytes: int) -> str:
     encoded = plain(text).encode()
     return encoded.decode() if len(encoded) <= most_bytes else f"{encoded[: most_bytes - 3].decode(errors='ignore')}…"

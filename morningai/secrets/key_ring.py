@@ -13,7 +13,7 @@ from uuid import UUID
 from morningai.secrets.sealed import KEY_BYTES, CannotOpen, key_id_of, open_sealed, seal
 
 # The services that store credentials of tenants: each has a ring of its own.
-KEEPERS = ("gateway",)
+KEEPERS = ("gateway", "docs")
 KEY_ID = re.compile(r"[a-z0-9-]{1,40}")
 
 

@@ -19,12 +19,12 @@ QUERIES = load_queries(__file__)
 
 @dataclass(frozen=True)
 class Cell:
-    """Where a credential is stored; it opens nowhere else."""
+    """Where a credential is stored; it opens nowhere else. `row_id` may hold more of the row that is to stay."""
 
     tenant_id: UUID
     table: str
     column: str
-    row_id: UUID
+    row_id: UUID | str
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ from morningai.api.sources.v1 import sources_pb2_grpc
 from morningai.llm import ModelSettings, connect_model, load_prompt
 from morningai.rpc.listening import listening_of
 from morningai.rpc.server import RpcServer
+from morningai.secrets.key_ring import KeyRing
+from morningai.secrets.vault import Vault
 from morningai.service import Service, make_database, remove_scratch
 from services.docs.git.version import check_git
 from services.docs.grpc_api import DocumentServicer, SearchServicer, SourceServicer
@@ -27,11 +29,12 @@ DOCUMENT_PROMPT = ("document", 1)
 
 def make_service(settings: Settings) -> Service:
     database, relay_holder = make_database(settings)
-    stores = SourceStores(settings)
+    vault = Vault(KeyRing.parse(settings.secret_keys.get_secret_value()))
+    stores = SourceStores(settings, vault)
     remove_scratch(stores.folder, "tmp*")
     writer = Writer(connect_model(ModelSettings()), load_prompt("services.docs", *DOCUMENT_PROMPT))
     rpc = RpcServer(settings.grpc_address, RPC_SERVICES, listening=listening_of(settings))
-    sources_pb2_grpc.add_SourceServiceServicer_to_server(SourceServicer(database, stores, settings), rpc.server)
+    sources_pb2_grpc.add_SourceServiceServicer_to_server(SourceServicer(database, stores, vault, settings), rpc.server)
     documents_pb2_grpc.add_DocumentServiceServicer_to_server(DocumentServicer(database), rpc.server)
     search_pb2_grpc.add_SearchServiceServicer_to_server(SearchServicer(database, stores), rpc.server)
     return Service(

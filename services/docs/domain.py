@@ -7,7 +7,7 @@ an option or a credential.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit
@@ -17,6 +17,11 @@ from morningai.errors import InvalidInput
 from morningai.evidence.model import Claim
 
 LONGEST_URI = 2048
+DEFAULT_USERNAME = "git"
+LONGEST_USERNAME = 200
+# Together they fit into the smallest pipe, so that handing them to git never waits.
+LONGEST_TOKEN = 3000
+SHORTEST_TOKEN = 8
 DEFAULT_PORTS = {"https": 443, "ssh": 22}
 REMOTE_REMEDY = "Use https://host/path or ssh://user@host/path."
 
@@ -53,6 +58,14 @@ class Remote:
     host: str
     port: int
     user: str
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What an https remote asks for."""
+
+    username: str
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +117,28 @@ def parse_revision(value: str) -> str:
             "revision", f"'{value[:80]}' is no revision.", remedy="Use a branch, a tag or a commit hash."
         )
     return revision
+
+
+def parse_credential(username: str, token: str) -> Credential:
+    """Raises InvalidInput, which never quotes the token."""
+    name = username or DEFAULT_USERNAME
+    if len(name) > LONGEST_USERNAME or not _is_printable(name) or ":" in name:
+        raise InvalidInput(
+            "username",
+            "is no name that git can send.",
+            remedy=f"Use at most {LONGEST_USERNAME} printable ASCII characters without ':'.",
+        )
+    if not SHORTEST_TOKEN <= len(token) <= LONGEST_TOKEN or not _is_printable(token):
+        raise InvalidInput(
+            "token",
+            "is no token that git can send.",
+            remedy=f"Use {SHORTEST_TOKEN} to {LONGEST_TOKEN} printable ASCII characters, without a line break.",
+        )
+    return Credential(name, token)
+
+
+def _is_printable(value: str) -> bool:
+    return value.isascii() and value.isprintable()
 
 
 def is_commit(value: str) -> bool:
@@ -196,6 +231,8 @@ class Source:
     chunk_count: int
     created_at: datetime
     updated_at: datetime
+    credential_username: str = ""
+    credential_set_at: datetime | None = None
 
     @property
     def name(self) -> str:

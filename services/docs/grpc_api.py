@@ -20,8 +20,10 @@ from morningai.rpc.call import CURRENT_CALL, Context, check_scope, rpc_session
 from morningai.rpc.channel import LARGEST_REPLY_BYTES
 from morningai.rpc.names import resource_id
 from morningai.rpc.pages import page_limit, page_of, read_token, write_token
+from morningai.secrets.vault import Vault
 from services.docs import document_rows, index_rows, repository, uploads
-from services.docs.domain import Source, parse_source_id
+from services.docs.credentials import clear_credential, set_credential
+from services.docs.domain import Source, parse_credential, parse_source_id
 from services.docs.git.bundle import import_bundle
 from services.docs.messages import document_message, source_message
 from services.docs.settings import Settings
@@ -38,9 +40,10 @@ LONGEST_REPOSITORY_NAME = 500
 
 
 class SourceServicer(sources_pb2_grpc.SourceServiceServicer):
-    def __init__(self, database: Database, stores: SourceStores, settings: Settings) -> None:
+    def __init__(self, database: Database, stores: SourceStores, vault: Vault, settings: Settings) -> None:
         self._database = database
         self._stores = stores
+        self._vault = vault
         self._settings = settings
 
     async def CreateSource(self, request: sources.CreateSourceRequest, context: Context) -> sources.Source:
@@ -81,7 +84,7 @@ class SourceServicer(sources_pb2_grpc.SourceServiceServicer):
 
     async def GetSource(self, request: sources.GetSourceRequest, context: Context) -> sources.Source:
         async with rpc_session(self._database) as session:
-            return source_message(await repository.get_source(session, request.name.removeprefix("sources/")))
+            return source_message(await repository.get_source(session, _source_id(request.name)))
 
     async def ListSources(self, request: sources.ListSourcesRequest, context: Context) -> sources.ListSourcesResponse:
         limit = page_limit(request.page_size, most=LARGEST_PAGE)
@@ -91,6 +94,19 @@ class SourceServicer(sources_pb2_grpc.SourceServiceServicer):
         page = page_of(map(source_message, found), limit)
         token = write_token("sources", found[len(page) - 1].source_id) if len(page) < len(found) else ""
         return sources.ListSourcesResponse(sources=page, next_page_token=token)
+
+    async def SetSourceCredential(
+        self, request: sources.SetSourceCredentialRequest, context: Context
+    ) -> sources.Source:
+        credential = parse_credential(request.username, request.token)
+        async with rpc_session(self._database) as session:
+            return source_message(await set_credential(session, self._vault, _source_id(request.name), credential))
+
+    async def ClearSourceCredential(
+        self, request: sources.ClearSourceCredentialRequest, context: Context
+    ) -> sources.Source:
+        async with rpc_session(self._database) as session:
+            return source_message(await clear_credential(session, _source_id(request.name)))
 
 
 class DocumentServicer(documents_pb2_grpc.DocumentServiceServicer):
@@ -153,6 +169,10 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             with path.open("rb") as file:
                 while piece := file.read(uploads.PIECE_BYTES):
                     yield search.GetBundleResponse(piece=piece)
+
+
+def _source_id(name: str) -> str:
+    return name.removeprefix("sources/")
 
 
 def _same_remote(source: Source, remote_uri: str) -> Source:

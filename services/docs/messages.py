@@ -23,7 +23,14 @@ def source_message(source: Source) -> sources.Source:
         chunk_count=source.chunk_count,
         create_time=timestamp(source.created_at),
         update_time=timestamp(source.updated_at),
+        credential=_credential_message(source),
     )
+
+
+def _credential_message(source: Source) -> sources.SourceCredential | None:
+    if source.credential_set_at is None:
+        return None
+    return sources.SourceCredential(username=source.credential_username, set_time=timestamp(source.credential_set_at))
 
 
 def document_message(document: StoredDocument) -> documents.Document:

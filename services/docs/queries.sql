@@ -26,18 +26,33 @@ FROM (SELECT coalesce(max(size_bytes), 0) AS size_bytes FROM storage) AS stored
 WHERE NOT EXISTS (SELECT FROM artifacts WHERE digest = %(digest)s)
 
 -- name: get_source
-SELECT s.*, coalesce(n.file_count, 0) AS file_count, coalesce(n.chunk_count, 0) AS chunk_count
+SELECT s.*, coalesce(n.file_count, 0) AS file_count, coalesce(n.chunk_count, 0) AS chunk_count,
+       c.username AS credential_username, c.set_at AS credential_set_at
 FROM sources AS s
 LEFT JOIN snapshots AS n ON n.source_id = s.source_id AND n.commit = s.commit
+LEFT JOIN source_credentials AS c ON c.source_id = s.source_id
 WHERE s.source_id = %(source_id)s
 
 -- name: list_sources
-SELECT s.*, coalesce(n.file_count, 0) AS file_count, coalesce(n.chunk_count, 0) AS chunk_count
+SELECT s.*, coalesce(n.file_count, 0) AS file_count, coalesce(n.chunk_count, 0) AS chunk_count,
+       c.username AS credential_username, c.set_at AS credential_set_at
 FROM sources AS s
 LEFT JOIN snapshots AS n ON n.source_id = s.source_id AND n.commit = s.commit
+LEFT JOIN source_credentials AS c ON c.source_id = s.source_id
 WHERE s.source_id > %(after)s
 ORDER BY s.source_id
 LIMIT %(limit)s
+
+-- name: put_credential
+INSERT INTO source_credentials (source_id, username, token) VALUES (%(source_id)s, %(username)s, %(token)s)
+ON CONFLICT (tenant_id, source_id) DO UPDATE
+SET username = excluded.username, token = excluded.token, set_at = excluded.set_at
+
+-- name: get_credential
+SELECT username, token FROM source_credentials WHERE source_id = %(source_id)s
+
+-- name: delete_credential
+DELETE FROM source_credentials WHERE source_id = %(source_id)s
 
 -- name: mark_source_indexed
 UPDATE sources SET state = 'indexed', failure = '', commit = %(commit)s, updated_at = now()
@@ -174,3 +189,6 @@ LIMIT %(limit)s
 
 -- name: principal_may
 SELECT tenancy.principal_may(%(scope)s) AS may
+
+-- name: record
+SELECT tenancy.record(%(action)s, %(resource)s, %(details)s)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from uuid import UUID
+
 from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
 
 from morningai.db.queries import load_queries
 from morningai.db.quotas import Quota, check_quota
 from morningai.db.session import Session
 from morningai.errors import NotFound
+from morningai.secrets.vault import Cell
 from services.docs.domain import Source
 
 QUERIES = load_queries(__file__)
@@ -76,6 +81,32 @@ async def mark_source_indexed(session: Session, source: Source, commit: str) -> 
     await session.execute(QUERIES["mark_source_indexed"], parameters | {"bundle_digest": source.bundle_digest or None})
 
 
+def credential_cell(tenant_id: UUID, source: Source) -> Cell:
+    """A token that was stored for one remote does not open for another."""
+    return Cell(tenant_id, "docs.source_credentials", "token", f"{source.source_id} {source.remote_uri}")
+
+
+async def put_credential(session: Session, source_id: str, *, username: str, token: bytes) -> None:
+    """`token` is sealed."""
+    await session.execute(QUERIES["put_credential"], {"source_id": source_id, "username": username, "token": token})
+
+
+async def get_credential(session: Session, source_id: str) -> tuple[str, bytes] | None:
+    """The username and the sealed token."""
+    row = await session.row(QUERIES["get_credential"], {"source_id": source_id})
+    return (row["username"], row["token"]) if row else None
+
+
+async def delete_credential(session: Session, source_id: str) -> bool:
+    return await session.execute(QUERIES["delete_credential"], {"source_id": source_id}) == 1
+
+
+async def record(session: Session, action: str, source: Source, details: Mapping[str, object]) -> None:
+    """An entry of the tenant's audit log."""
+    parameters = {"action": f"sources.{action}", "resource": source.name, "details": Jsonb(dict(details))}
+    await session.row(QUERIES["record"], parameters)
+
+
 async def insert_artifact(session: Session, *, digest: str, media_type: str, size_bytes: int) -> bool:
     """False when the tenant has it already. Raises QuotaExceeded."""
     parameters: dict[str, object] = {"digest": digest, "media_type": media_type, "size_bytes": size_bytes}
@@ -123,4 +154,6 @@ def _source(row: DictRow) -> Source:
         chunk_count=row.get("chunk_count", 0),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        credential_username=row.get("credential_username") or "",
+        credential_set_at=row.get("credential_set_at"),
     )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from morningai.egress import AllowList
+from morningai.secrets.key_ring import KeyRing
 from morningai.settings import ServiceSettings
 
 
 class Settings(ServiceSettings):
+    secret_keys: SecretStr = Field(description="keys that wrap data keys, id:base64 by commas; the first wraps")
     egress_allowed: str = Field(default="", description="internal hosts and networks that may be fetched, by commas")
     docs_repository_bytes: int = Field(default=1024**3, gt=0, description="largest repository, packed, in bytes")
     docs_upload_bytes: int = Field(default=512 * 1024**2, gt=0, description="largest uploaded bundle, in bytes")
@@ -22,4 +24,10 @@ class Settings(ServiceSettings):
     @classmethod
     def _must_be_hosts(cls, value: str) -> str:
         AllowList.parse(value.split(","))
+        return value
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _must_be_keys(cls, value: SecretStr) -> SecretStr:
+        KeyRing.parse(value.get_secret_value())
         return value

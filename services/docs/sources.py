@@ -16,7 +16,9 @@ from uuid import UUID
 from morningai.db.session import Database
 from morningai.egress import AllowList, EgressGuard
 from morningai.errors import NotFound
+from morningai.secrets.vault import Vault
 from services.docs import repository
+from services.docs.credentials import open_credential
 from services.docs.domain import Source, parse_remote
 from services.docs.git.bundle import import_bundle
 from services.docs.git.process import GitLimits
@@ -28,7 +30,7 @@ from services.docs.settings import Settings
 class SourceStores:
     """The git stores of this process: a cache per tenant and source under the work folder."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, vault: Vault) -> None:
         self.folder = settings.work_dir / "git"
         self.folder.mkdir(parents=True, exist_ok=True)
         self._limits = GitLimits(repository_bytes=settings.docs_repository_bytes)
@@ -38,6 +40,7 @@ class SourceStores:
             ssh_key_file=settings.docs_ssh_key_file,
             ssh_known_hosts_file=settings.docs_ssh_known_hosts_file,
         )
+        self._vault = vault
         self._locks: defaultdict[Path, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @asynccontextmanager
@@ -70,7 +73,11 @@ class SourceStores:
     async def fetch(self, store: GitStore, database: Database, proof: str, source: Source) -> str:
         """Bring the source's newest commit into the store and return it."""
         if source.remote_uri:
-            return await fetch_remote(parse_remote(source.remote_uri), store, self._access, revision=source.revision)
+            async with database.tenant_session(proof) as session:
+                credential = await open_credential(session, self._vault, source)
+            return await fetch_remote(
+                parse_remote(source.remote_uri), store, self._access, revision=source.revision, credential=credential
+            )
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
             path = Path(scratch) / "upload.bundle"
             await _write_artifact(database, proof, source.bundle_digest, path)

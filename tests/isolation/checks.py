@@ -163,7 +163,7 @@ def end_task(world: World, task_id: UUID, ago: str) -> None:
 
 
 def opens(world: World, proof: str) -> bool:
-    """Whether docs sees rows of its outbox, and of one tenant only, with a proof set past `kernel.open_session`."""
+    """Whether docs sees rows of its outbox, and of one tenant only, with the proof."""
     with world.session("docs_app", proof) as connection:
         rows = connection.execute("SELECT DISTINCT tenant_id FROM outbox").fetchall()
     assert rows in ([], [(world.a.tenant_id,)])
@@ -196,7 +196,7 @@ def tenants_of_one_prepared_statement(world: World) -> list[list[UUID]]:
     with psycopg.connect(world.database.dsn("gateway_app"), prepare_threshold=0) as connection:
         connection.execute("SET plan_cache_mode = force_generic_plan")
         for tenant in (world.a, world.b, world.a):
-            connection.execute("SELECT set_config('morningai.proof', %s, true)", (tenant.grant(),))
+            connection.execute("SELECT kernel.open_session(%s)", (tenant.grant(),))
             rows = connection.execute("SELECT DISTINCT tenant_id FROM tasks").fetchall()
             seen.append([UUID(str(tenant_id)) for (tenant_id,) in rows])
             connection.commit()

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from psycopg import sql
 
-from tests.conftest import TEMPLATE, PostgresServer, TestDatabase
+from tests.conftest import PostgresServer, clone
 from tests.isolation.checks import send
 from tests.isolation.world import World, make_world
 
@@ -28,26 +26,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"Calls tried on the bus: {sum(counts)}")
 
 
-@contextmanager
-def _clone(server: PostgresServer, template: str) -> Iterator[TestDatabase]:
-    name = f"test_{uuid4().hex}"
-    with psycopg.connect(server.admin_dsn(), autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
-        yield TestDatabase(server, name)
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
 @pytest.fixture(scope="session")
 def world(postgres_server: PostgresServer) -> Iterator[World]:
     """Rows of two tenants in every table; every test leaves it as it was."""
-    with _clone(postgres_server, TEMPLATE) as database:
+    with clone(postgres_server) as database:
         yield make_world(database)
 
 
 @pytest.fixture
 def weakened(world: World) -> Iterator[World]:
     """A copy of the world from which a test takes a protection away."""
-    with _clone(world.database.server, world.database.name) as database:
+    with clone(world.database.server, world.database.name) as database:
         yield world.on(database)
 
 

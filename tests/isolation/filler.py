@@ -22,6 +22,7 @@ Row = dict[str, object]
 # By table: columns whose CHECK concerns more than themselves.
 OVERRIDES: dict[str, Row] = {
     "gateway.data_keys": {"is_current": False},
+    "docs.data_keys": {"is_current": False},
     "docs.sources": {"kind": "remote", "remote_uri": "https://example.org/repository"},
     "docs.document_versions": {"content": "text", "content_hash": hashlib.sha256(b"text").hexdigest()},
     "tenancy.audit_log": {"action": "keys.create"},
@@ -49,7 +50,7 @@ def fill(database: TestDatabase, tables: tuple[Table, ...], tenant: TestTenant, 
     """`count` rows of the tenant in each table that has none of it yet, as the superuser in the tenant's session."""
     made: dict[str, list[Row]] = {}
     with psycopg.connect(database.admin_dsn) as connection:
-        connection.execute("SELECT set_config('morningai.proof', %s, true)", (tenant.grant(),))
+        connection.execute("SELECT kernel.open_session(%s)", (tenant.grant(),))
         for number in (*range(count), SPARE):
             _open_task(connection, tenant, task_id=_task_id(number))
         for table in tables:

@@ -67,6 +67,16 @@ UNPROTECTED = {
         "gateway.t",
         "unique index gateway.lonely",
     ),
+    "a login that may make temporary tables": (
+        "GRANT TEMPORARY ON DATABASE {database} TO gateway_app",
+        "gateway_app",
+        "may make temporary tables",
+    ),
+    "a login that may create in its schema": (
+        "GRANT CREATE ON SCHEMA gateway TO gateway_app",
+        "gateway_app",
+        "may create objects in gateway",
+    ),
     "an owner that can log in": (
         table(more="ALTER TABLE gateway.t OWNER TO gateway_app"),
         "gateway.t",
@@ -177,7 +187,7 @@ def test_what_is_declared_with_its_reason_gives_no_finding(mutable):
 @pytest.mark.parametrize("kind", UNPROTECTED)
 def test_an_unprotected_object_is_found(mutable, kind):
     statements, name, problem = UNPROTECTED[kind]
-    mutable.execute(statements)
+    mutable.execute(statements.replace("{database}", mutable.info.dbname))
     assert [finding for finding in audit(mutable) if finding.object == name and problem in finding.problem]
 
 

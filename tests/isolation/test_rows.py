@@ -237,7 +237,7 @@ def test_an_unproven_message_is_buried_where_no_tenant_sees_it(world, login):
     values = "gen_random_uuid(), 'c', 't', 's', '{}', '', 'r', 'e', 1, ''"
     with world.session(login, None) as connection:
         connection.execute(f"INSERT INTO dead_letters ({columns}) VALUES ('{UUID(int=0)}', {values})")
-        connection.execute("SELECT set_config('morningai.proof', %s, true)", (world.a.grant(),))
+        connection.execute("SELECT kernel.open_session(%s)", (world.a.grant(),))
         assert connection.execute("SELECT DISTINCT tenant_id FROM dead_letters").fetchall() == [(world.a.tenant_id,)]
 
 

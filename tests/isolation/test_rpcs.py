@@ -15,15 +15,14 @@ from pathlib import Path
 from uuid import uuid4
 
 import grpc
-import psycopg
 import pytest
 import pytest_asyncio
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor_pool import Default
 from google.protobuf.message import Message
-from psycopg import sql
 
 from morningai.api.options.v1 import options_pb2 as options
+from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.subscriptions.v1 import subscriptions_pb2 as subscriptions
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tenants.v1 import keys_pb2 as keys
@@ -34,7 +33,7 @@ from morningai.rpc.call import PROOF_KEY, Context, UndeclaredScope
 from morningai.rpc.server import RpcServer, metadata_value
 from services.gateway.app import OWN
 from services.gateway.authentication import Authenticator
-from tests.conftest import TEMPLATE, TestDatabase, TestTenant, running_nats
+from tests.conftest import TestDatabase, TestTenant, clone, running_nats
 from tests.integration.gateway.door import OTHERS, open_door
 from tests.integration.gateway.platform import (
     Client,
@@ -60,6 +59,7 @@ BROKEN = {
 }
 SCOPES = sorted({rpc.scope for rpc in PUBLIC.values()} - {"operator"})
 CANARY = "canary-of-bravo"
+REMOTE = "remote-of-bravo"
 README = f"""# Canary of bravo
 
 The {CANARY} is a service that keeps prices. It answers over HTTP.
@@ -125,18 +125,14 @@ async def world(postgres_server) -> AsyncIterator[World]:
 
 @asynccontextmanager
 async def platform_of(postgres_server) -> AsyncIterator[tuple[Platform, Path]]:
-    name = f"test_{uuid4().hex}"
     with (
         tempfile.TemporaryDirectory(prefix="rp") as made,
-        psycopg.connect(postgres_server.admin_dsn(), autocommit=True) as admin,
+        clone(postgres_server) as database,
     ):
         folder = Path(made)
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(TEMPLATE)))
         async with running_nats(folder) as nats_url:
-            database = TestDatabase(postgres_server, name)
             with running_platform(database, nats_url, folder, services=SERVICES) as platform:
                 yield platform, folder
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def tenant_with(database: TestDatabase, scopes: list[str], change: str = "") -> TestTenant:
@@ -168,7 +164,7 @@ async def make_resources(platform: Platform, owner: TestTenant, folder: Path) ->
 
 
 async def administer(platform: Platform, client: Client) -> list[Message]:
-    """What is answered; nobody listens at the endpoint."""
+    """What is answered; nobody listens at the endpoint, and nothing is fetched from the remote."""
     endpoint = subscriptions.WebhookEndpoint(url="http://127.0.0.1:9/")
     wanted = subscriptions.CreateWebhookEndpointRequest(webhook_endpoint=endpoint)
     key = keys.CreateApiKeyRequest(api_key=keys.ApiKey(display_name=CANARY, scopes=["tasks.read"]))
@@ -176,7 +172,13 @@ async def administer(platform: Platform, client: Client) -> list[Message]:
     accepted = await client.members.InviteMember(invitation)
     async with connected(platform.address, bearer(platform.identities.token()), NO_TENANT) as invited:
         member = await invited.members.AcceptInvitation(members.AcceptInvitationRequest(token=accepted.token))
+    remote = sources.CreateSourceRequest(
+        source_id=REMOTE, source=sources.Source(remote_uri=f"https://8.8.8.8/{REMOTE}")
+    )
+    source = await client.sources.CreateSource(remote)
+    credential = sources.SetSourceCredentialRequest(name=source.name, token=CANARY)
     return [
+        await client.sources.SetSourceCredential(credential),
         (await client.subscriptions.CreateWebhookEndpoint(wanted)).webhook_endpoint,
         (await client.keys.CreateApiKey(key)).api_key,
         (await client.members.InviteMember(invitation)).invitation,
@@ -265,6 +267,12 @@ async def test_the_owner_is_served(world):
 
 # Its resource needs a model.
 NOT_MADE = {"/morningai.api.changes.v1.ChangeService/GetChange"}
+
+
+async def test_the_owner_of_a_remote_source_sets_and_clears_its_credential(world):
+    paths = [path for path in PUBLIC if path.endswith("SourceCredential")]
+    assert {f"sources/{REMOTE}" in world.served[path] for path in paths} == {True}
+    assert {world.tried[path][f"sources/{REMOTE}"].code for path in paths} == {grpc.StatusCode.NOT_FOUND}
 
 
 async def test_an_rpc_that_reads_by_name_was_refused_to_another_tenant_at_least_once(world):

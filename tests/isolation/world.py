@@ -81,13 +81,21 @@ class World:
 
     @contextmanager
     def session(self, login: str, proof: str | None) -> Iterator[Connection]:
-        """A connection as `login` that is given the proof by hand, past `kernel.open_session`; rolled back."""
+        """A connection as `login` with a session of the proof; rolled back. One that opens none is set by hand."""
         with psycopg.connect(self.database.dsn(login)) as connection:
             assert_ordinary(connection, login)
             if proof is not None:
-                connection.execute("SELECT set_config('morningai.proof', %s, true)", (proof,))
+                open_or_set(connection, proof)
             yield connection
             connection.rollback()
+
+
+def open_or_set(connection: Connection, proof: str) -> None:
+    try:
+        with connection.transaction():
+            connection.execute("SELECT kernel.open_session(%s)", (proof,))
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ObjectNotInPrerequisiteState):
+        connection.execute("SELECT set_config('morningai.proof', %s, true)", (proof,))
 
 
 def assert_ordinary(connection: Connection, login: str) -> None:

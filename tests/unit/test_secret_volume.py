@@ -7,7 +7,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from morningai.bus.permissions import SERVICES
-from morningai.secret_volume import SecretVolume
+from morningai.secret_volume import SecretVolume, bus_tls
 from morningai.secrets.key_ring import KeyRing
 
 OWN = (os.getuid(), os.getgid())
@@ -68,8 +68,10 @@ def test_no_two_passwords_are_the_same(folder: Path) -> None:
     assert len(set(passwords)) == len(passwords) == 21
 
 
-def test_a_service_that_keeps_credentials_has_a_key_to_wrap_with(folder: Path) -> None:
-    assert KeyRing.parse(contents(folder)["gateway/morningai_secret_keys"]).current == "k1"
+def test_each_service_that_keeps_credentials_has_a_key_of_its_own_to_wrap_with(folder: Path) -> None:
+    keys = {path.partition("/")[0]: text for path, text in contents(folder).items() if path.endswith("secret_keys")}
+    assert {service: KeyRing.parse(text).current for service, text in keys.items()} == {"gateway": "k1", "docs": "k1"}
+    assert keys["gateway"] != keys["docs"]
 
 
 def test_a_service_has_nothing_but_its_three_secrets(folder: Path) -> None:
@@ -78,3 +80,13 @@ def test_a_service_has_nothing_but_its_three_secrets(folder: Path) -> None:
         "morningai_nats_password",
         "morningai_relay_dsn",
     ]
+
+
+def test_the_bus_speaks_tls_with_the_files_that_are_named(monkeypatch, tmp_path):
+    assert bus_tls() == ""
+    monkeypatch.setenv("MORNINGAI_NATS_CERTIFICATE_FILE", "/tls/bus.pem")
+    with pytest.raises(ValueError, match="MORNINGAI_NATS_KEY_FILE"):
+        bus_tls()
+    monkeypatch.setenv("MORNINGAI_NATS_KEY_FILE", "/tls/bus.key")
+    SecretVolume(tmp_path, {}, bus_tls()).fill("postgres")
+    assert '"cert_file": "/tls/bus.pem"' in (tmp_path / "nats" / "nats-server.conf").read_text()

@@ -45,3 +45,8 @@ def test_a_one_shot_without_a_setting_names_it(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("MORNINGAI_SECRETS_DIR")
     with pytest.raises(SettingsInvalid, match="MORNINGAI_ADMIN_DSN"):
         read_variable("MORNINGAI_ADMIN_DSN")
+
+
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MORNINGAI_NATS_CA_FILE", "")
+    assert read_settings(ServiceSettings).nats_ca_file is None

@@ -1,13 +1,15 @@
-"""`source add` and `source list`."""
+"""`source add|list` and `source credential set|clear`."""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from morningai.cli.exit_code import ExitCode
 from morningai.cli.invocation import Invocation, gateway_command
+from morningai.cli.secret_input import read_secret
 
 if TYPE_CHECKING:
     from morningai.api.sources.v1.sources_pb2 import Source
@@ -15,12 +17,17 @@ if TYPE_CHECKING:
     from morningai.cli.output import Output
 
 LARGEST_LIST = 1000
+Name = Annotated[str, typer.Argument(metavar="SOURCE", help="Its name, as `source list` shows it.")]
 
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(help="The git repositories that work is grounded in.", no_args_is_help=True)
     gateway_command(group, "add")(add)
     gateway_command(group, "list")(list_sources)
+    credential = typer.Typer(help="What the https remote of a source asks for.", no_args_is_help=True)
+    gateway_command(credential, "set")(set_credential)
+    gateway_command(credential, "clear")(clear_credential)
+    group.add_typer(credential, name="credential")
     app.add_typer(group, name="source")
 
 
@@ -82,10 +89,52 @@ def list_sources(invocation: Invocation) -> ExitCode:
             source.commit[:7],
             str(source.file_count),
             clock(source.update_time),
+            source.credential.username,
         )
         for source in sources
     ]
-    show_listing(invocation.output, ("name", "kind", "repository", "commit", "files", "updated"), rows)
+    show_listing(invocation.output, ("name", "kind", "repository", "commit", "files", "updated", "credential"), rows)
+    return ExitCode.SUCCESS
+
+
+def set_credential(
+    invocation: Invocation,
+    name: Name,
+    username: Annotated[str, typer.Option("--username", help="Where the remote wants a certain one.")] = "",
+) -> ExitCode:
+    """Store the token for a private https remote, in place of the one before. It is asked for, or read from a pipe.
+
+    \b
+    Examples:
+      morningai source credential set shop
+      vault read -field=token git/shop | morningai source credential set shop --username deploy
+    """
+    from morningai.api.sources.v1 import sources_pb2 as api
+    from morningai.cli.wording import resource_name
+
+    request = api.SetSourceCredentialRequest(
+        name=resource_name("sources", name), username=username, token=read_secret("token", sys.stdin)
+    )
+    with invocation.gateway() as gateway:
+        source = gateway.call(gateway.sources.SetSourceCredential, request)
+    _show_credential(invocation.output, source, f"is fetched as {source.credential.username} from now on.")
+    return ExitCode.SUCCESS
+
+
+def clear_credential(invocation: Invocation, name: Name) -> ExitCode:
+    """Delete the credential of a source, if it has one. What was indexed stays.
+
+    \b
+    Example:
+      morningai source credential clear shop
+    """
+    from morningai.api.sources.v1 import sources_pb2 as api
+    from morningai.cli.wording import resource_name
+
+    request = api.ClearSourceCredentialRequest(name=resource_name("sources", name))
+    with invocation.gateway() as gateway:
+        source = gateway.call(gateway.sources.ClearSourceCredential, request)
+    _show_credential(invocation.output, source, "has no credential.")
     return ExitCode.SUCCESS
 
 
@@ -99,6 +148,15 @@ def _upload(output: Output, gateway: Gateway, source_id: str, location: str) -> 
         output.note(f"{count} {changes} in {repository.folder} {are} not included.", "yellow")
     with output.waiting(f"Uploading {repository.folder} at {repository.commit[:7]} …"):
         return add_local(gateway, source_id, repository)
+
+
+def _show_credential(output: Output, source: Source, said: str) -> None:
+    from morningai.cli.output import message_json
+
+    if output.json_output:
+        output.document(message_json(source))
+    else:
+        output.line(f"{source.name} {said}")
 
 
 def _show(output: Output, source: Source) -> None:

@@ -1,7 +1,7 @@
 """Runs git with a fixed environment and configuration, within limits on time, memory, processor and file size.
 
-Invariant: nothing outside this module's list decides how git behaves: no system or user configuration, no hooks, no
-credential helpers, no prompts, no proxies from the environment.
+Invariant: nothing but this module's list and the command decides how git behaves: no system or user configuration, no
+hooks, no credential helpers, no prompts, no proxies from the environment.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO
 
 from morningai.errors import Permanent, Retryable
@@ -88,12 +88,15 @@ class GitOutputTooLarge(Permanent):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One git command and what it may use besides the fixed environment."""
+    """One git command and what it may use besides the fixed environment: `descriptors` are open files that it inherits,
+    `hidden` is taken out of what it writes to standard error."""
 
     arguments: tuple[str, ...]
     configuration: Mapping[str, str]
     environment: Mapping[str, str]
     protocols: str = ""
+    descriptors: tuple[int, ...] = ()
+    hidden: tuple[str, ...] = field(default=(), repr=False)
 
     @classmethod
     def make(
@@ -102,8 +105,10 @@ class Command:
         configuration: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
         protocols: str = "",
+        descriptors: tuple[int, ...] = (),
+        hidden: tuple[str, ...] = (),
     ) -> Command:
-        return cls(arguments, configuration or {}, environment or {}, protocols)
+        return cls(arguments, configuration or {}, environment or {}, protocols, descriptors, hidden)
 
 
 async def run_git(command: Command, limits: GitLimits, *, stdin: int | bytes | None = None) -> bytes:
@@ -120,7 +125,7 @@ async def run_git(command: Command, limits: GitLimits, *, stdin: int | bytes | N
             except TimeoutError as error:
                 raise GitTimedOut(f"git {command.arguments[0]} took more than {limits.timeout_seconds} s") from error
         if return_code != 0:
-            raise GitFailed(return_code, read_errors(errors))
+            raise GitFailed(return_code, _without(command.hidden, read_errors(errors)))
     return output
 
 
@@ -136,6 +141,7 @@ async def start_git(
         stderr=errors,
         env=_environment(command),
         cwd="/",
+        pass_fds=command.descriptors,
         start_new_session=True,
     )
     try:
@@ -151,6 +157,12 @@ def read_errors(errors: IO[bytes]) -> str:
     size = errors.seek(0, os.SEEK_END)
     errors.seek(max(0, size - 8192))
     return errors.read().decode("utf-8", "replace")
+
+
+def _without(hidden: tuple[str, ...], text: str) -> str:
+    for secret in hidden:
+        text = text.replace(secret, "[hidden]")
+    return text
 
 
 def _command_line(command: Command, limits: GitLimits) -> list[str]:

@@ -1,6 +1,7 @@
 """Fetches a remote to a commit: only from addresses that the egress guard checked, without following redirects.
 
-Invariant: git never resolves the host itself; https gets the checked addresses pinned, ssh connects to one of them.
+Invariant: git never resolves the host itself; https gets the checked addresses pinned, ssh connects to one of them. A
+credential is for the remote's own host.
 """
 
 from __future__ import annotations
@@ -12,17 +13,20 @@ from pathlib import Path
 
 from morningai.egress import Destination, EgressGuard
 from morningai.errors import InvalidInput, MorningAIError, Unavailable
-from services.docs.domain import Remote, parse_revision
+from services.docs.domain import Credential, Remote, parse_revision
+from services.docs.git.credential import handed_over
 from services.docs.git.process import Command, GitFailed, GitOutputTooLarge, GitTimedOut, run_git
 from services.docs.git.store import INCOMING_REF, GitStore
 
 UPLOAD_REMEDY = "Or upload the repository: `morningai source add NAME PATH`."
+CREDENTIAL_REMEDY = f"Store one: `morningai source credential set NAME`. {UPLOAD_REMEDY}"
+_REFUSALS = ("could not read username", "authentication failed", "returned error: 401", "returned error: 403")
 # Phrases of git, curl and ssh, and what they mean: the field (empty: try again), the problem, the remedy.
 _PHRASES = (
     (("couldn't find remote ref", "not our ref", "no such remote ref"), "revision", "the remote has no such revision.",
      "Check the branch, tag or commit."),
-    (("could not read username", "authentication failed", "returned error: 401", "returned error: 403",
-      "permission denied"), "remote_uri", "the remote wants a credential.", UPLOAD_REMEDY),
+    (_REFUSALS, "remote_uri", "the remote wants a credential.", CREDENTIAL_REMEDY),
+    (("permission denied",), "remote_uri", "the remote wants another key.", UPLOAD_REMEDY),
     (("host key verification failed",), "remote_uri", "the host's key is not known.",
      "Ask the operator to add it to the file in MORNINGAI_DOCS_SSH_KNOWN_HOSTS."),
     (("returned error: 30", "unable to update url base from redirection"), "remote_uri", "the remote redirects.",
@@ -30,7 +34,8 @@ _PHRASES = (
     (("certificate",), "remote_uri", "the host's certificate is not valid.",
      "Ask the operator to add its authority to the file in MORNINGAI_DOCS_CERTIFICATE_FILE."),
     (("not found", "does not exist", "does not appear to be a git repository", "returned error: 404",
-      "returned error: 410"), "remote_uri", "there is no repository.", "Check its spelling."),
+      "returned error: 410"), "remote_uri", "there is no repository.",
+     "Check its spelling. Some hosts say so of what a credential is missing for."),
     (("fsck error",), "remote_uri", "git refuses objects in it.", "Run `git fsck --strict` on it and repair it."),
     (("signal 25", "file too large", "invalid index-pack output"), "remote_uri", "it is larger than allowed.",
      "Ask the operator to raise MORNINGAI_DOCS_REPOSITORY_BYTES."),
@@ -50,10 +55,17 @@ class RemoteAccess:
     ssh_known_hosts_file: Path | None = None
 
 
-async def fetch_remote(remote: Remote, store: GitStore, access: RemoteAccess, *, revision: str = "HEAD") -> str:
-    """Fetch a revision with its history into the store and return its commit.
+async def fetch_remote(
+    remote: Remote,
+    store: GitStore,
+    access: RemoteAccess,
+    *,
+    revision: str = "HEAD",
+    credential: Credential | None = None,
+) -> str:
+    """Fetch a revision with its history into the store and return its commit; `credential` is for https.
 
-    Raises InvalidInput for "remote_uri" or "revision", and Unavailable when another try may help.
+    Raises InvalidInput for "remote_uri", "revision" or "credential", and Unavailable when another try may help.
     """
     destination = await access.guard.check(remote.host, remote.port, input_field="remote_uri")
     arguments = (
@@ -61,16 +73,19 @@ async def fetch_remote(remote: Remote, store: GitStore, access: RemoteAccess, *,
         "--no-recurse-submodules", "--no-auto-maintenance", "--no-show-forced-updates", "--end-of-options",
         remote.uri, f"+{parse_revision(revision)}:{INCOMING_REF}",
     )  # fmt: skip
-    command = Command.make(
-        *arguments,
-        configuration=_https_configuration(remote, destination, access),
-        environment=_ssh_environment(remote, destination, access),
-        protocols=remote.scheme,
-    )
     try:
-        await run_git(command, store.limits)
+        with handed_over(credential, remote) as handover:
+            command = Command.make(
+                *arguments,
+                configuration={**_https_configuration(remote, destination, access), **handover.configuration},
+                environment=_ssh_environment(remote, destination, access),
+                protocols=remote.scheme,
+                descriptors=handover.descriptors,
+                hidden=handover.hidden,
+            )
+            await run_git(command, store.limits)
     except GitFailed as error:
-        raise explain(error, remote) from error
+        raise explain(error, remote, with_credential=credential is not None) from error
     except (GitTimedOut, GitOutputTooLarge) as error:
         raise Unavailable(f"Fetching {remote.uri} took more than {store.limits.timeout_seconds:.0f} s.") from error
     commit = await store.resolve_commit(INCOMING_REF)
@@ -78,9 +93,15 @@ async def fetch_remote(remote: Remote, store: GitStore, access: RemoteAccess, *,
     return commit
 
 
-def explain(error: GitFailed, remote: Remote) -> MorningAIError:
+def explain(error: GitFailed, remote: Remote, *, with_credential: bool = False) -> MorningAIError:
     """The product's error for what git, curl or ssh wrote."""
     written = error.error_output.lower()
+    if with_credential and any(phrase in written for phrase in _REFUSALS):
+        return InvalidInput(
+            "credential",
+            f"{remote.host} does not accept the stored one for this repository.",
+            remedy="Store one that may read it: `morningai source credential set NAME`.",
+        )
     for phrases, input_field, problem, remedy in _PHRASES:
         if any(phrase in written for phrase in phrases):
             if not input_field:

@@ -19,6 +19,7 @@ from morningai.bus import subjects
 from morningai.bus.issuer import Issuer
 from morningai.bus.permissions import Permissions, inbox_prefix, subscriber_permissions
 from morningai.bus.server_config import CALLOUT_SUBJECT, CALLOUT_USER
+from morningai.bus.tls import bus_context
 from morningai.db.session import Database
 from services.tenancy.settings import Settings
 from services.tenancy.subscribers.callout import Callout
@@ -43,8 +44,8 @@ class Door:
         """Runs until cancelled."""
         settings = self.settings
         async with (
-            _connected(settings.nats_url, settings.nats_user, settings.nats_password) as bus,
-            _connected(settings.nats_url, CALLOUT_USER, settings.callout_password) as system,
+            _connected(settings, settings.nats_user, settings.nats_password) as bus,
+            _connected(settings, CALLOUT_USER, settings.callout_password) as system,
             asyncio.TaskGroup() as group,
         ):
             await bus.subscribe(f"{subjects.ACKNOWLEDGEMENT_PREFIX}.>", cb=partial(pass_on, bus))
@@ -72,10 +73,13 @@ async def _answer(questions: Subscription, callout: Callout) -> None:
 
 
 @asynccontextmanager
-async def _connected(url: str, user: str, password: str) -> AsyncIterator[Client]:
+async def _connected(settings: Settings, user: str, password: str) -> AsyncIterator[Client]:
     """A client that comes back for ever."""
+    context = bus_context(settings)
     client = await nats.connect(
-        url,
+        settings.nats_url,
+        tls=context,
+        tls_handshake_first=context is not None,
         user=user,
         password=password,
         name=f"morningai-{user}-door",

@@ -151,6 +151,20 @@ async def test_a_dead_letter_holds_whatever_its_error_says(start_service, tenant
     await nothing_is_left(receiver)
 
 
+async def test_a_dead_letter_names_no_credential(start_service, tenant, database, eventually):
+    async def on_reply(session, envelope, message):
+        raise Permanent(f"refused {envelope.seal}")
+
+    await start_service("orchestrator", orchestrator(on_reply), max_deliveries=1)
+    sender = await start_service("codegen", codegen(Long(ignore)))
+    await send(sender, tenant, events.ChangeGenerated(state="verified"), to="")
+    await eventually(lambda: database.rows("SELECT 1 FROM orchestrator.dead_letters"))
+    [(row,)] = database.rows("SELECT to_jsonb(d) - 'body' FROM orchestrator.dead_letters AS d")
+    assert row["error"] == "refused [hidden]"
+    assert "|s|" not in str(row)
+    assert "|f|" not in str(row)
+
+
 async def test_a_handler_whose_row_postgresql_refuses_ends_in_a_dead_letter(
     start_service, tenant, database, eventually
 ):

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from services.docs.git.store import GitStore
+from tests.git_server import GitServer, serving_git
 
 IDENTITY = {
     "GIT_AUTHOR_NAME": "Ada",
@@ -63,3 +65,9 @@ async def store(tmp_path: Path) -> GitStore:
     made = GitStore(tmp_path / "stores" / "project.git")
     await made.create()
     return made
+
+
+@pytest.fixture
+def server(project: Project, tmp_path: Path) -> Iterator[GitServer]:
+    with serving_git(project.folder, tmp_path) as running:
+        yield running

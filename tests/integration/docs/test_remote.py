@@ -1,115 +1,21 @@
 from __future__ import annotations
 
-import gzip
 import os
-import ssl
-import subprocess
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from morningai.egress import AllowList, EgressGuard
+from morningai.egress import EgressGuard
 from morningai.errors import InvalidInput, Unavailable
-from services.docs.domain import Remote, parse_remote
+from services.docs.domain import parse_remote
 from services.docs.git.process import GitLimits
 from services.docs.git.remote import RemoteAccess, fetch_remote
 from services.docs.git.store import GitStore
+from tests.git_server import HOST, GitServer
 
 if TYPE_CHECKING:
     from conftest import Project
-
-HOST = "git.invalid"  # no resolver knows it: only a pinned address can be reached
-
-
-@dataclass
-class GitServer:
-    """Git over https for one repository, the way a forge serves it."""
-
-    port: int
-    certificate_file: Path
-    requests: list[str] = field(default_factory=list)
-
-    def remote(self, path: str) -> Remote:
-        return parse_remote(f"https://{HOST}:{self.port}/{path}")
-
-    def access(self) -> RemoteAccess:
-        async def resolver(host: str, port: int) -> list[str]:
-            return ["127.0.0.1"]
-
-        guard = EgressGuard(AllowList.parse([HOST]), resolver)
-        return RemoteAccess(guard=guard, certificate_file=self.certificate_file)
-
-
-def make_handler(folder: Path, requests: list[str]) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            return
-
-        def do_GET(self) -> None:
-            requests.append(self.path)
-            if self.path.startswith("/moved"):
-                self.send_response(302)
-                self.send_header("Location", self.path.replace("/moved", "/project"))
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-            elif self.path.startswith("/private"):
-                self.send_response(401)
-                self.send_header("WWW-Authenticate", 'Basic realm="x"')
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-            elif self.path.startswith("/project/info/refs"):
-                self._answer(b"001e# service=git-upload-pack\n0000" + self._upload_pack("--advertise-refs"))
-            else:
-                self.send_error(404)
-
-        def do_POST(self) -> None:
-            requests.append(self.path)
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if self.headers.get("Content-Encoding") == "gzip":
-                body = gzip.decompress(body)
-            self._answer(self._upload_pack(stdin=body))
-
-        def _upload_pack(self, *options: str, stdin: bytes = b"") -> bytes:
-            environment = {**os.environ, "GIT_PROTOCOL": self.headers.get("Git-Protocol", "")}
-            command = ["git", "upload-pack", "--stateless-rpc", *options, str(folder)]
-            return subprocess.run(command, input=stdin, env=environment, capture_output=True, check=True).stdout
-
-        def _answer(self, body: bytes) -> None:
-            kind = "advertisement" if self.command == "GET" else "result"
-            self.send_response(200)
-            self.send_header("Content-Type", f"application/x-git-upload-pack-{kind}")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-    return Handler
-
-
-@pytest.fixture
-def server(project: Project, tmp_path: Path) -> Iterator[GitServer]:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", f"/CN={HOST}", "-addext", f"subjectAltName=DNS:{HOST}", "-keyout", str(key), "-out",
-         str(certificate)],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    requests: list[str] = []
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), make_handler(project.folder, requests))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    listener.socket = context.wrap_socket(listener.socket, server_side=True)
-    thread = threading.Thread(target=listener.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    yield GitServer(listener.server_address[1], certificate, requests)
-    listener.shutdown()
-    thread.join()
-    listener.server_close()
 
 
 async def test_a_remote_is_fetched_to_a_commit_from_the_pinned_address(

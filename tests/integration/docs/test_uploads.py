@@ -9,6 +9,8 @@ import pytest
 
 from morningai.db.session import Database
 from morningai.errors import QuotaExceeded
+from morningai.secrets.key_ring import KeyRing, make_key
+from morningai.secrets.vault import Vault
 from services.docs import repository
 from services.docs.git.bundle import import_bundle
 from services.docs.settings import Settings
@@ -38,7 +40,9 @@ async def test_an_upload_during_indexing_is_still_to_be_indexed(database, tenant
 @pytest.fixture
 def stores(tmp_path):
     names = ("database_dsn", "relay_dsn", "nats_url", "nats_user", "nats_password", "grpc_address")
-    return SourceStores(Settings(work_dir=tmp_path / "work", **dict.fromkeys(names, "none")))
+    keys = make_key("k1")
+    settings = Settings(work_dir=tmp_path / "work", secret_keys=keys, **dict.fromkeys(names, "none"))
+    return SourceStores(settings, Vault(KeyRing.parse(keys)))
 
 
 async def keep(stores, bundle, *, fails=False):

@@ -6,12 +6,10 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from uuid import uuid4
 
-import psycopg
 import pytest
 import pytest_asyncio
-from psycopg import sql
 
-from tests.conftest import TEMPLATE, PostgresServer, TestDatabase, TestTenant, running_nats
+from tests.conftest import PostgresServer, TestTenant, clone, running_nats
 from tests.integration.gateway.platform import (
     Client,
     Platform,
@@ -26,16 +24,13 @@ from tests.integration.gateway.platform import (
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def platform(postgres_server: PostgresServer) -> AsyncIterator[Platform]:
     """One set of processes for all tests here; each test makes its own tenants."""
-    name = f"test_{uuid4().hex}"
     with (
         tempfile.TemporaryDirectory(prefix="gw") as folder,
-        psycopg.connect(postgres_server.admin_dsn(), autocommit=True) as admin,
+        clone(postgres_server) as database,
     ):
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(TEMPLATE)))
         async with running_nats(Path(folder)) as nats_url:
-            with running_platform(TestDatabase(postgres_server, name), nats_url, Path(folder)) as started:
+            with running_platform(database, nats_url, Path(folder)) as started:
                 yield started
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest.fixture

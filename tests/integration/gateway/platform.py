@@ -12,7 +12,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -44,6 +44,7 @@ PROCESSES = ("gateway", "tenancy", "orchestrator", "docs")
 KEY_CACHE_SECONDS = 0.5
 ANSWER = [api.TASK_KIND_ANSWER]
 START_SECONDS = 90.0
+NO_SETTINGS: Mapping[str, str] = {}
 # The endpoints of tests are on this address of this machine.
 WEBHOOKS = {"EGRESS_ALLOWED": "127.0.0.1", "WEBHOOK_RETRY_SECONDS": "[0.1, 0.1, 0.1]"}
 
@@ -175,16 +176,23 @@ def field_of(error: grpc.RpcError) -> str:
 
 @contextmanager
 def running_platform(
-    database: TestDatabase, nats_url: str, folder: Path, *, services: Sequence[str] = PROCESSES
+    database: TestDatabase,
+    nats_url: str,
+    folder: Path,
+    *,
+    services: Sequence[str] = PROCESSES,
+    docs: Mapping[str, str] = NO_SETTINGS,
 ) -> Iterator[Platform]:
-    """With the fake in place of faqgen unless that is one of the services."""
+    """With the fake in place of faqgen unless that is one of the services; `docs` are settings of that service."""
     answers = FakeAnswers()
     with ExitStack() as stack:
         if "faqgen" not in services:
             stack.enter_context(_serving(answers, f"unix:{folder}/faqgen.sock"))
         identities = stack.enter_context(running_identity_provider())
         processes = {
-            service: stack.enter_context(_process(service, database, nats_url, folder, identities.jwks_uri))
+            service: stack.enter_context(
+                _process(service, database, nats_url, folder, identities.jwks_uri, docs if service == "docs" else {})
+            )
             for service in services
         }
         for service, process in processes.items():
@@ -206,7 +214,7 @@ def _serving(answers: FakeAnswers, address: str) -> Iterator[None]:
 
 @contextmanager
 def _process(
-    service: str, database: TestDatabase, nats_url: str, folder: Path, jwks_uri: str
+    service: str, database: TestDatabase, nats_url: str, folder: Path, jwks_uri: str, own: Mapping[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
     addresses = ("orchestrator", "docs", "faqgen", "codegen", "tenancy")
     settings = {
@@ -227,7 +235,7 @@ def _process(
         "EGRESS_ALLOWED": "127.0.0.1" if service == "tenancy" else "",
         **{f"{name.upper()}_ADDRESS": f"unix:{folder}/{name}.sock" for name in addresses},
     }
-    settings |= WEBHOOKS if service == "gateway" else {}
+    settings |= WEBHOOKS if service == "gateway" else own
     environment = {**os.environ, **{f"MORNINGAI_{name}": value for name, value in settings.items()}}
     with (folder / f"{service}.log").open("wb") as log:
         command = [sys.executable, "-m", f"services.{service}"]

@@ -18,20 +18,18 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import grpc
-import psycopg
 import pytest
 import pytest_asyncio
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from psycopg import sql
 
 import morningai.api
 from morningai.api.options.v1 import options_pb2 as options
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.bus.permissions import SERVICES
 from morningai.rpc.status import field_violations, remedy_of
-from tests.conftest import TEMPLATE, TestDatabase, running_nats
+from tests.conftest import clone, running_nats
 from tests.integration.gateway.platform import (
     Client,
     bearer,
@@ -110,14 +108,11 @@ class Fuzzed:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def fuzzed(postgres_server) -> AsyncIterator[Fuzzed]:
-    name = f"test_{uuid4().hex}"
     with (
         tempfile.TemporaryDirectory(prefix="fz") as made,
-        psycopg.connect(postgres_server.admin_dsn(), autocommit=True) as admin,
+        clone(postgres_server) as database,
     ):
         folder = Path(made)
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(TEMPLATE)))
-        database = TestDatabase(postgres_server, name)
         async with running_nats(folder) as nats_url:
             with running_platform(database, nats_url, folder, services=SERVICES) as platform:
                 tenant = database.create_tenant("fuzzed")
@@ -132,7 +127,6 @@ async def fuzzed(postgres_server) -> AsyncIterator[Fuzzed]:
                     await upload(client, await make_bundle(folder))
                     task = await client.tasks.CreateTask(new_task())
                     yield Fuzzed(client, operator, (task.name, "sources/small", "small", task.trace_id), folder)
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 class Requests:

@@ -327,6 +327,19 @@ class Servicer(
             remote_uri=request.source.remote_uri,
         )
 
+    async def SetSourceCredential(
+        self, request: sources_pb2.SetSourceCredentialRequest, context: Context
+    ) -> sources_pb2.Source:
+        await self._begin("SetSourceCredential", request, context)
+        credential = sources_pb2.SourceCredential(username=request.username or "git", set_time=at(0))
+        return sources_pb2.Source(name=request.name, credential=credential)
+
+    async def ClearSourceCredential(
+        self, request: sources_pb2.ClearSourceCredentialRequest, context: Context
+    ) -> sources_pb2.Source:
+        await self._begin("ClearSourceCredential", request, context)
+        return sources_pb2.Source(name=request.name)
+
     async def UploadSource(
         self, requests: AsyncIterator[sources_pb2.UploadSourceRequest], context: Context
     ) -> sources_pb2.Source:

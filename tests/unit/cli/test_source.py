@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 from pathlib import Path
@@ -201,3 +202,69 @@ def test_sources_are_listed(tenant_cli: Cli, script: Script) -> None:
     said = tenant_cli("source", "list")
 
     assert said.out.splitlines()[1].split() == ["shop", "upload", "shop", "3"]
+
+
+TOKEN = "glpat-hush0123456789"
+
+
+def test_a_token_is_read_from_standard_input_and_not_shown(
+    tenant_cli: Cli, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{TOKEN}\n"))
+
+    said = tenant_cli("source", "credential", "set", "shop", "--username", "deploy")
+
+    assert said.code == 0
+    assert script.requests("SetSourceCredential") == [
+        sources_pb2.SetSourceCredentialRequest(name="sources/shop", username="deploy", token=TOKEN)
+    ]
+    assert "sources/shop is fetched as deploy" in said.out
+    assert TOKEN not in said.out + said.err
+
+
+def test_a_token_is_no_argument(tenant_cli: Cli, script: Script) -> None:
+    said = tenant_cli("source", "credential", "set", "shop", TOKEN)
+
+    assert said.code == 2
+    assert script.calls == []
+
+
+def test_an_empty_standard_input_is_no_token(tenant_cli: Cli, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+
+    said = tenant_cli("source", "credential", "set", "shop", "--json")
+
+    assert (said.code, said.error["field"]) == (2, "token")
+    assert script.calls == []
+
+
+def test_at_a_terminal_the_token_is_asked_for(tenant_cli: Cli, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr("morningai.cli.secret_input.getpass", lambda prompt: asked.append(prompt) or TOKEN)
+
+    assert tenant_cli("source", "credential", "set", "shop").code == 0
+    assert asked == ["token: "]
+    assert [request.token for request in script.requests("SetSourceCredential")] == [TOKEN]  # type: ignore[attr-defined]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_credential_is_cleared(tenant_cli: Cli, script: Script) -> None:
+    said = tenant_cli("source", "credential", "clear", "sources/shop", "--json")
+
+    assert said.json["name"] == "sources/shop"
+    assert "credential" not in said.json
+    assert script.requests("ClearSourceCredential") == [sources_pb2.ClearSourceCredentialRequest(name="sources/shop")]
+
+
+def test_the_list_shows_whom_a_remote_is_fetched_as(tenant_cli: Cli, script: Script) -> None:
+    credential = sources_pb2.SourceCredential(username="deploy")
+    script.sources = [sources_pb2.Source(name="sources/shop", remote_uri="https://x.example/s", credential=credential)]
+
+    said = tenant_cli("source", "list")
+
+    assert said.out.splitlines()[1].split()[-1] == "deploy"

@@ -19,7 +19,7 @@ CONNECTIONS = ServiceConnections(
     nats_url="nats://127.0.0.1:4222",
     nats_secrets={name: f"{name}-password" for name in BUS_SECRETS},
     gateway_address="127.0.0.1:50051",
-    secret_keys={"gateway": "k1:key"},
+    secret_keys={"gateway": "k1:key", "docs": "k1:other"},
 )
 
 
@@ -59,7 +59,7 @@ def test_the_gateway_alone_gets_the_login_that_delivers_webhooks(data_dir: DataD
 def test_only_who_keeps_credentials_gets_a_key_to_wrap_with(data_dir: DataDir) -> None:
     environments = {name: service_environment(name, data_dir, CONNECTIONS, given={}) for name in SERVICES}
     keys = {name: environment.get("MORNINGAI_SECRET_KEYS") for name, environment in environments.items()}
-    assert {name: key for name, key in keys.items() if key} == {"gateway": "k1:key"}
+    assert {name: key for name, key in keys.items() if key} == {"gateway": "k1:key", "docs": "k1:other"}
 
 
 def test_only_the_gateway_listens_on_a_port(data_dir: DataDir) -> None:

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from morningai.api.options.v1 import options_pb2 as morningai_dot_api_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&morningai/api/sources/v1/sources.proto\x12\x18morningai.api.sources.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&morningai/api/options/v1/options.proto\"\x8d\x02\n\x06Source\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x04kind\x18\x02 \x01(\x0e\x32$.morningai.api.sources.v1.SourceKind\x12\x12\n\nremote_uri\x18\x03 \x01(\t\x12\x12\n\nrepository\x18\x04 \x01(\t\x12\x0e\n\x06\x63ommit\x18\x05 \x01(\t\x12\x12\n\nfile_count\x18\x06 \x01(\x05\x12\x13\n\x0b\x63hunk_count\x18\x07 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Z\n\x13\x43reateSourceRequest\x12\x30\n\x06source\x18\x01 \x01(\x0b\x32 .morningai.api.sources.v1.Source\x12\x11\n\tsource_id\x18\x02 \x01(\t\"o\n\x13UploadSourceRequest\x12?\n\x06source\x18\x01 \x01(\x0b\x32-.morningai.api.sources.v1.CreateSourceRequestH\x00\x12\x0f\n\x05piece\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\" \n\x10GetSourceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\";\n\x12ListSourcesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"a\n\x13ListSourcesResponse\x12\x31\n\x07sources\x18\x01 \x03(\x0b\x32 .morningai.api.sources.v1.Source\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*Y\n\nSourceKind\x12\x1b\n\x17SOURCE_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12SOURCE_KIND_REMOTE\x10\x01\x12\x16\n\x12SOURCE_KIND_UPLOAD\x10\x02\x32\xe4\x03\n\rSourceService\x12r\n\x0c\x43reateSource\x12-.morningai.api.sources.v1.CreateSourceRequest\x1a .morningai.api.sources.v1.Source\"\x11\x8a\xb5\x18\rsources.write\x12t\n\x0cUploadSource\x12-.morningai.api.sources.v1.UploadSourceRequest\x1a .morningai.api.sources.v1.Source\"\x11\x8a\xb5\x18\rsources.write(\x01\x12k\n\tGetSource\x12*.morningai.api.sources.v1.GetSourceRequest\x1a .morningai.api.sources.v1.Source\"\x10\x8a\xb5\x18\x0csources.read\x12|\n\x0bListSources\x12,.morningai.api.sources.v1.ListSourcesRequest\x1a-.morningai.api.sources.v1.ListSourcesResponse\"\x10\x8a\xb5\x18\x0csources.readb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&morningai/api/sources/v1/sources.proto\x12\x18morningai.api.sources.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&morningai/api/options/v1/options.proto\"\xcd\x02\n\x06Source\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x04kind\x18\x02 \x01(\x0e\x32$.morningai.api.sources.v1.SourceKind\x12\x12\n\nremote_uri\x18\x03 \x01(\t\x12\x12\n\nrepository\x18\x04 \x01(\t\x12\x0e\n\x06\x63ommit\x18\x05 \x01(\t\x12\x12\n\nfile_count\x18\x06 \x01(\x05\x12\x13\n\x0b\x63hunk_count\x18\x07 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12>\n\ncredential\x18\n \x01(\x0b\x32*.morningai.api.sources.v1.SourceCredential\"R\n\x10SourceCredential\x12\x10\n\x08username\x18\x01 \x01(\t\x12,\n\x08set_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Z\n\x13\x43reateSourceRequest\x12\x30\n\x06source\x18\x01 \x01(\x0b\x32 .morningai.api.sources.v1.Source\x12\x11\n\tsource_id\x18\x02 \x01(\t\"o\n\x13UploadSourceRequest\x12?\n\x06source\x18\x01 \x01(\x0b\x32-.morningai.api.sources.v1.CreateSourceRequestH\x00\x12\x0f\n\x05piece\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\" \n\x10GetSourceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\";\n\x12ListSourcesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"a\n\x13ListSourcesResponse\x12\x31\n\x07sources\x18\x01 \x03(\x0b\x32 .morningai.api.sources.v1.Source\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"K\n\x1aSetSourceCredentialRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08username\x18\x02 \x01(\t\x12\r\n\x05token\x18\x03 \x01(\t\",\n\x1c\x43learSourceCredentialRequest\x12\x0c\n\x04name\x18\x01 \x01(\t*Y\n\nSourceKind\x12\x1b\n\x17SOURCE_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12SOURCE_KIND_REMOTE\x10\x01\x12\x16\n\x12SOURCE_KIND_UPLOAD\x10\x02\x32\xee\x05\n\rSourceService\x12r\n\x0c\x43reateSource\x12-.morningai.api.sources.v1.CreateSourceRequest\x1a .morningai.api.sources.v1.Source\"\x11\x8a\xb5\x18\rsources.write\x12t\n\x0cUploadSource\x12-.morningai.api.sources.v1.UploadSourceRequest\x1a .morningai.api.sources.v1.Source\"\x11\x8a\xb5\x18\rsources.write(\x01\x12k\n\tGetSource\x12*.morningai.api.sources.v1.GetSourceRequest\x1a .morningai.api.sources.v1.Source\"\x10\x8a\xb5\x18\x0csources.read\x12|\n\x0bListSources\x12,.morningai.api.sources.v1.ListSourcesRequest\x1a-.morningai.api.sources.v1.ListSourcesResponse\"\x10\x8a\xb5\x18\x0csources.read\x12\x80\x01\n\x13SetSourceCredential\x12\x34.morningai.api.sources.v1.SetSourceCredentialRequest\x1a .morningai.api.sources.v1.Source\"\x11\x8a\xb5\x18\rsecrets.write\x12\x84\x01\n\x15\x43learSourceCredential\x12\x36.morningai.api.sources.v1.ClearSourceCredentialRequest\x1a .morningai.api.sources.v1.Source\"\x11\x8a\xb5\x18\rsecrets.writeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,20 +41,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SOURCESERVICE'].methods_by_name['GetSource']._serialized_options = b'\212\265\030\014sources.read'
   _globals['_SOURCESERVICE'].methods_by_name['ListSources']._loaded_options = None
   _globals['_SOURCESERVICE'].methods_by_name['ListSources']._serialized_options = b'\212\265\030\014sources.read'
-  _globals['_SOURCEKIND']._serialized_start=812
-  _globals['_SOURCEKIND']._serialized_end=901
+  _globals['_SOURCESERVICE'].methods_by_name['SetSourceCredential']._loaded_options = None
+  _globals['_SOURCESERVICE'].methods_by_name['SetSourceCredential']._serialized_options = b'\212\265\030\rsecrets.write'
+  _globals['_SOURCESERVICE'].methods_by_name['ClearSourceCredential']._loaded_options = None
+  _globals['_SOURCESERVICE'].methods_by_name['ClearSourceCredential']._serialized_options = b'\212\265\030\rsecrets.write'
+  _globals['_SOURCEKIND']._serialized_start=1083
+  _globals['_SOURCEKIND']._serialized_end=1172
   _globals['_SOURCE']._serialized_start=142
-  _globals['_SOURCE']._serialized_end=411
-  _globals['_CREATESOURCEREQUEST']._serialized_start=413
-  _globals['_CREATESOURCEREQUEST']._serialized_end=503
-  _globals['_UPLOADSOURCEREQUEST']._serialized_start=505
-  _globals['_UPLOADSOURCEREQUEST']._serialized_end=616
-  _globals['_GETSOURCEREQUEST']._serialized_start=618
-  _globals['_GETSOURCEREQUEST']._serialized_end=650
-  _globals['_LISTSOURCESREQUEST']._serialized_start=652
-  _globals['_LISTSOURCESREQUEST']._serialized_end=711
-  _globals['_LISTSOURCESRESPONSE']._serialized_start=713
-  _globals['_LISTSOURCESRESPONSE']._serialized_end=810
-  _globals['_SOURCESERVICE']._serialized_start=904
-  _globals['_SOURCESERVICE']._serialized_end=1388
+  _globals['_SOURCE']._serialized_end=475
+  _globals['_SOURCECREDENTIAL']._serialized_start=477
+  _globals['_SOURCECREDENTIAL']._serialized_end=559
+  _globals['_CREATESOURCEREQUEST']._serialized_start=561
+  _globals['_CREATESOURCEREQUEST']._serialized_end=651
+  _globals['_UPLOADSOURCEREQUEST']._serialized_start=653
+  _globals['_UPLOADSOURCEREQUEST']._serialized_end=764
+  _globals['_GETSOURCEREQUEST']._serialized_start=766
+  _globals['_GETSOURCEREQUEST']._serialized_end=798
+  _globals['_LISTSOURCESREQUEST']._serialized_start=800
+  _globals['_LISTSOURCESREQUEST']._serialized_end=859
+  _globals['_LISTSOURCESRESPONSE']._serialized_start=861
+  _globals['_LISTSOURCESRESPONSE']._serialized_end=958
+  _globals['_SETSOURCECREDENTIALREQUEST']._serialized_start=960
+  _globals['_SETSOURCECREDENTIALREQUEST']._serialized_end=1035
+  _globals['_CLEARSOURCECREDENTIALREQUEST']._serialized_start=1037
+  _globals['_CLEARSOURCECREDENTIALREQUEST']._serialized_end=1081
+  _globals['_SOURCESERVICE']._serialized_start=1175
+  _globals['_SOURCESERVICE']._serialized_end=1925
 # @@protoc_insertion_point(module_scope)

@@ -55,6 +55,16 @@ class SourceServiceStub:
                 request_serializer=morningai_dot_api_dot_sources_dot_v1_dot_sources__pb2.ListSourcesRequest.SerializeToString,
                 response_deserializer=morningai_dot_api_dot_sources_dot_v1_dot_sources__pb2.ListSourcesResponse.FromString,
                 _registered_method=True)
+        self.SetSourceCredential = channel.unary_unary(
+                '/morningai.api.sources.v1.SourceService/SetSourceCredential',
+                request_serializer=morningai_dot_api_dot_sources_dot_v1_dot_sources__pb2.SetSourceCredentialRequest.SerializeToString,
+                response_deserializer=morningai_dot_api_dot_sources_dot_v1_dot_sources__pb2.Source.FromString,
+                _registered_method=True)
+        self.ClearSourceCredential = channel.unary_unary(
+                '/morningai.api.sources.v1.SourceService/ClearSourceCredential',
+                request_serializer=morningai_dot_api_dot_sources_dot_v1_dot_sources__pb2.ClearSourceCredentialRequest.SerializeToString,
+                response_deserializer=morningai_dot_api_dot_sources_dot_v1_dot_sources__pb2.Source.FromString,
+                _registered_method=True)
 
 
 class SourceServiceServicer:
@@ -89,6 +99,20 @@ class SourceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetSourceCredential(self, request, context):
+        """Stores what a source's https remote asks for, in place of what was stored before. No call gives the token back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClearSourceCredential(self, request, context):
+        """Deletes the credential of a source, if it has one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SourceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +135,16 @@ def add_SourceServiceServicer_to_server(servicer, server):
                     servicer.ListSources,
                     request_deserializer=morningai_dot_api_dot_sources_dot_v1_dot_sources__pb2.ListSourcesRequest.FromString,
                     response_serializer=morningai_dot_api_dot_sources_dot_v1_dot_sources__pb2.ListSourcesResponse.SerializeToString,
+            ),
+            'SetSourceCredential': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetSourceCredential,
+                    request_deserializer=morningai_dot_api_dot_sources_dot_v1_dot_sources__pb2.SetSourceCredentialRequest.FromString,
+                    response_serializer=morningai_dot_api_dot_sources_dot_v1_dot_sources__pb2.Source.SerializeToString,
+            ),
+            'ClearSourceCredential': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClearSourceCredential,
+                    request_deserializer=morningai_dot_api_dot_sources_dot_v1_dot_sources__pb2.ClearSourceCredentialRequest.FromString,
+                    response_serializer=morningai_dot_api_dot_sources_dot_v1_dot_sources__pb2.Source.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +256,60 @@ class SourceService:
             '/morningai.api.sources.v1.SourceService/ListSources',
             morningai_dot_api_dot_sources_dot_v1_dot_sources__pb2.ListSourcesRequest.SerializeToString,
             morningai_dot_api_dot_sources_dot_v1_dot_sources__pb2.ListSourcesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetSourceCredential(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/morningai.api.sources.v1.SourceService/SetSourceCredential',
+            morningai_dot_api_dot_sources_dot_v1_dot_sources__pb2.SetSourceCredentialRequest.SerializeToString,
+            morningai_dot_api_dot_sources_dot_v1_dot_sources__pb2.Source.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClearSourceCredential(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/morningai.api.sources.v1.SourceService/ClearSourceCredential',
+            morningai_dot_api_dot_sources_dot_v1_dot_sources__pb2.ClearSourceCredentialRequest.SerializeToString,
+            morningai_dot_api_dot_sources_dot_v1_dot_sources__pb2.Source.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,10 @@ class SourceServiceStub:
     """Returns one source."""
     ListSources: _grpc.UnaryUnaryMultiCallable[_sources_pb2.ListSourcesRequest, _sources_pb2.ListSourcesResponse]
     """Lists the tenant's sources by name."""
+    SetSourceCredential: _grpc.UnaryUnaryMultiCallable[_sources_pb2.SetSourceCredentialRequest, _sources_pb2.Source]
+    """Stores what a source's https remote asks for, in place of what was stored before. No call gives the token back."""
+    ClearSourceCredential: _grpc.UnaryUnaryMultiCallable[_sources_pb2.ClearSourceCredentialRequest, _sources_pb2.Source]
+    """Deletes the credential of a source, if it has one."""
 
 @_typing.type_check_only
 class SourceServiceAsyncStub(SourceServiceStub):
@@ -55,6 +59,10 @@ class SourceServiceAsyncStub(SourceServiceStub):
     """Returns one source."""
     ListSources: _aio.UnaryUnaryMultiCallable[_sources_pb2.ListSourcesRequest, _sources_pb2.ListSourcesResponse]  # type: ignore[assignment]
     """Lists the tenant's sources by name."""
+    SetSourceCredential: _aio.UnaryUnaryMultiCallable[_sources_pb2.SetSourceCredentialRequest, _sources_pb2.Source]  # type: ignore[assignment]
+    """Stores what a source's https remote asks for, in place of what was stored before. No call gives the token back."""
+    ClearSourceCredential: _aio.UnaryUnaryMultiCallable[_sources_pb2.ClearSourceCredentialRequest, _sources_pb2.Source]  # type: ignore[assignment]
+    """Deletes the credential of a source, if it has one."""
 
 class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
     """Git repositories that a tenant's work is grounded in."""
@@ -90,5 +98,21 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sources_pb2.ListSourcesResponse, _abc.Awaitable[_sources_pb2.ListSourcesResponse]]:
         """Lists the tenant's sources by name."""
+
+    @_abc_1.abstractmethod
+    def SetSourceCredential(
+        self,
+        request: _sources_pb2.SetSourceCredentialRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sources_pb2.Source, _abc.Awaitable[_sources_pb2.Source]]:
+        """Stores what a source's https remote asks for, in place of what was stored before. No call gives the token back."""
+
+    @_abc_1.abstractmethod
+    def ClearSourceCredential(
+        self,
+        request: _sources_pb2.ClearSourceCredentialRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sources_pb2.Source, _abc.Awaitable[_sources_pb2.Source]]:
+        """Deletes the credential of a source, if it has one."""
 
 def add_SourceServiceServicer_to_server(servicer: SourceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

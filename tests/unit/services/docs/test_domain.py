@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from morningai.errors import InvalidInput
-from services.docs.domain import is_commit, parse_remote, parse_revision, parse_source_id
+from services.docs.domain import Credential, is_commit, parse_credential, parse_remote, parse_revision, parse_source_id
 
 
 @pytest.mark.parametrize(
@@ -117,3 +117,28 @@ def test_a_branch_is_a_revision(value: str, revision: str) -> None:
 def test_a_commit_is_forty_hexadecimal_digits() -> None:
     assert is_commit("a" * 40)
     assert not is_commit("a" * 39)
+
+
+def test_without_a_username_the_remote_is_told_one() -> None:
+    assert parse_credential("", "token-0123") == Credential("git", "token-0123")
+
+
+@pytest.mark.parametrize("username", ["a:b", "a\nb", "a\tb", "é", "x" * 201])
+def test_a_username_that_git_cannot_send_is_refused(username: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        parse_credential(username, "token-0123")
+    assert refused.value.field == "username"
+
+
+@pytest.mark.parametrize(
+    "token", ["", "1234567", "x" * 3001, "token-0123\n", "token\r\n0123", "token-0123\x7f", "tokén-0123"]
+)
+def test_a_token_that_git_cannot_send_is_refused_and_not_quoted(token: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        parse_credential("", token)
+    assert refused.value.field == "token"
+    assert not token or token not in str(refused.value)
+
+
+def test_a_credential_is_shown_without_its_token() -> None:
+    assert "token-0123" not in repr(parse_credential("deploy", "token-0123"))

@@ -37,6 +37,25 @@ def test_what_a_person_can_act_on_is_wrong_input(written: str, field: str) -> No
 @pytest.mark.parametrize(
     "written",
     [
+        "fatal: Authentication failed for 'https://git.example/a.git/'",
+        "fatal: could not read Username for 'https://git.example': terminal prompts disabled",
+        "fatal: unable to access 'x': The requested URL returned error: 403",
+    ],
+)
+def test_a_refused_credential_is_the_wrong_field_and_a_missing_one_is_not(written: str) -> None:
+    refused = explain(GitFailed(128, written), REMOTE, with_credential=True)
+    missing = explain(GitFailed(128, written), REMOTE)
+    assert [error.field for error in (refused, missing) if isinstance(error, InvalidInput)] == [
+        "credential",
+        "remote_uri",
+    ]
+    assert "`morningai source credential set NAME`" in refused.remedy
+    assert "`morningai source credential set NAME`" in missing.remedy
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
         "fatal: unable to access 'x': Failed to connect to git.example port 443",
         "fatal: unable to access 'x': The requested URL returned error: 503",
         "fatal: the remote end hung up unexpectedly",
