@@ -23,7 +23,7 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION record_refusal(text, text, text, jsonb, text) FROM PUBLIC;
 ALTER FUNCTION record_refusal(text, text, text, jsonb, text) OWNER TO tenancy_accountant;
-GRANT EXECUTE ON FUNCTION record_refusal(text, text, text, jsonb, text) TO gateway_app, tenancy_app;
+GRANT EXECUTE ON FUNCTION record_refusal(text, text, text, jsonb, text) TO gateway_app, docs_app, tenancy_app;
 
 -- migrate:down
 SELECT 1 / 0;  -- forward only

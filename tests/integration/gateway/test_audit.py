@@ -10,6 +10,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.api.tenants.v1 import audit_pb2 as api
 from morningai.api.tenants.v1 import keys_pb2 as keys
@@ -120,6 +121,17 @@ async def test_who_tries_to_remove_the_last_owner_is_in_the_log(owner, acme, pla
         ("members.remove", last.name, "FAILED_PRECONDITION"),
         ("members.update", last.name, "FAILED_PRECONDITION"),
     ]
+
+
+async def test_what_another_service_refuses_is_in_the_log_without_the_secret(client, owner, acme, platform):
+    """An uploaded source takes no credential."""
+    request = sources.SetSourceCredentialRequest(name="sources/small", token="a-secret-token")
+    assert await refused(client.sources.SetSourceCredential(request)) is grpc.StatusCode.FAILED_PRECONDITION
+    assert await refusals(owner, f"key:{acme.api_key.partition('.')[0]}") == [
+        ("sources.set_credential", "sources/small", "FAILED_PRECONDITION")
+    ]
+    rows = platform.database.rows("SELECT a::text FROM tenancy.audit_log AS a WHERE tenant_id = %s", acme.tenant_id)
+    assert [row for (row,) in rows if "a-secret-token" in row] == []
 
 
 async def test_refused_calls_that_administer_nothing_are_not_in_the_log(owner, narrow):
