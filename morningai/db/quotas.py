@@ -15,12 +15,16 @@ class Quota(StrEnum):
     ACTIVE_TASKS = "active_tasks"
     SOURCES = "sources"
     STORAGE_BYTES = "storage_bytes"
+    API_KEYS = "api_keys"
+    OPEN_INVITATIONS = "open_invitations"
 
 
 REMEDIES = {
     Quota.ACTIVE_TASKS: "Wait until a task has ended, or cancel one.",
     Quota.SOURCES: "Upload to a source that you have.",
     Quota.STORAGE_BYTES: "Upload less: fewer files, or a shorter history.",
+    Quota.API_KEYS: "Revoke a key that is no longer used.",
+    Quota.OPEN_INVITATIONS: "Revoke an invitation, or wait until one is accepted or expires.",
 }
 
 

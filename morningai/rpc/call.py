@@ -38,7 +38,8 @@ class CallClass(StrEnum):
 @dataclass(frozen=True)
 class MethodRule:
     """A method's options; `full_name` is e.g. /morningai.api.tasks.v1.TaskService/GetTask;
-    `streaming` of those that answer with a stream, `receiving` of those that are sent one.
+    `streaming` of those that answer with a stream, `receiving` of those that are sent one; `audit_action` is empty of
+    those that do not administer.
 
     A method without a scope is internal and needs no proof.
     """
@@ -50,6 +51,7 @@ class MethodRule:
     call_class: CallClass
     streaming: bool = False
     receiving: bool = False
+    audit_action: str = ""
 
     @property
     def unproven(self) -> bool:
@@ -101,6 +103,7 @@ def _rule(service: str, method: MethodDescriptor) -> MethodRule:
         _call_class(method, scope),
         streaming=bool(method.server_streaming),
         receiving=bool(method.client_streaming),
+        audit_action=str(declared[options.audit_action]),
     )
 
 

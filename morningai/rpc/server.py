@@ -19,9 +19,10 @@ from psycopg_pool import PoolTimeout
 from morningai.deadline import begin_deadline, is_past
 from morningai.errors import DeadlineExceeded, MorningAIError, Permanent, Unauthenticated, Unavailable, plain
 from morningai.logging import bind_contextvars, clear_contextvars
-from morningai.rpc.call import PROOF_KEY, Call, Context, MethodRule, begin_call, check_claim, rules_of
+from morningai.rpc.call import CURRENT_CALL, PROOF_KEY, Call, Context, MethodRule, begin_call, check_claim, rules_of
 from morningai.rpc.limits import TenantCalls
 from morningai.rpc.listening import Deadlines, Listening
+from morningai.rpc.refusals import REFUSALS
 from morningai.rpc.registry import HEALTH, REFLECTION, RuledServer, is_open
 from morningai.rpc.request import MOST_READ_ON_OF_REFUSED_BYTES, Requests, read_on
 from morningai.rpc.status import abort
@@ -38,6 +39,8 @@ Admit: TypeAlias = Callable[[str, MethodRule], Awaitable[None]]
 Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
 # Raises what is known already to refuse a call with this metadata.
 Refuse: TypeAlias = Callable[[Metadata, MethodRule], None]
+# Told of each refused call of a method that administers, with its request once that was read.
+OnRefusal: TypeAlias = Callable[[Call, MorningAIError, object], Awaitable[None]]
 Unary: TypeAlias = Callable[[object, Context], Awaitable[object]]
 Streaming: TypeAlias = Callable[[object, Context], AsyncIterator[object]]
 ReadUnary: TypeAlias = Callable[[AsyncIterator[bytes], Context], Awaitable[object]]
@@ -57,6 +60,10 @@ def refuse_none(metadata: Metadata, rule: MethodRule) -> None:
 
 async def admit_all(proof: str, rule: MethodRule) -> None:
     """Between services nothing is limited."""
+
+
+async def record_none(call: Call, error: MorningAIError, request: object) -> None:
+    """For a server whose methods administer nothing."""
 
 
 def metadata_value(context: Context, key: str) -> str:
@@ -138,6 +145,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         prove: Prove,
         admit: Admit,
         *,
+        on_refusal: OnRefusal,
         listening: Listening,
         open_services: Collection[str] = (HEALTH,),
     ) -> None:
@@ -146,6 +154,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         self._tenant_calls = TenantCalls(listening.limits)
         self._prove = prove
         self._admit = admit
+        self._on_refusal = on_refusal
         self._open_services = open_services
 
     async def intercept_service(
@@ -160,7 +169,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
             return handler
         if rule is None:
             return cast(Handler, None)
-        return _wrapped(handler, Terms(rule, self._prove, self._admit, self._deadlines, self._tenant_calls))
+        terms = Terms(rule, self._prove, self._admit, self._on_refusal, self._deadlines, self._tenant_calls)
+        return _wrapped(handler, terms)
 
 
 @dataclass(frozen=True)
@@ -170,6 +180,7 @@ class Terms:
     rule: MethodRule
     prove: Prove
     admit: Admit
+    on_refusal: OnRefusal
     deadlines: Deadlines
     tenant_calls: TenantCalls
 
@@ -198,12 +209,13 @@ async def _only(received: AsyncIterator[bytes], rule: MethodRule) -> object:
 
 def _unary(behaviour: Unary, takes: Takes, terms: Terms) -> ReadUnary:
     async def call(received: AsyncIterator[bytes], context: Context) -> object:
+        request: object = None
         try:
             async with _time_of_call(context, terms), _begun(context, terms, received):
                 request = await _or_read_on(takes(received, terms.rule), received)
                 return await _or_read_on(behaviour(request, context), received)
         except Exception as error:  # the gRPC boundary
-            await _fail(context, terms.rule, error)
+            await _fail(context, terms, error, request)
             raise
 
     return call
@@ -211,6 +223,7 @@ def _unary(behaviour: Unary, takes: Takes, terms: Terms) -> ReadUnary:
 
 def _streaming(behaviour: Streaming, takes: Takes, terms: Terms) -> ReadStreaming:
     async def call(received: AsyncIterator[bytes], context: Context) -> AsyncIterator[object]:
+        request: object = None
         try:
             async with _time_of_call(context, terms), _begun(context, terms, received):
                 request = await _or_read_on(takes(received, terms.rule), received)
@@ -218,7 +231,7 @@ def _streaming(behaviour: Streaming, takes: Takes, terms: Terms) -> ReadStreamin
                     async for response in responses:
                         yield response
         except Exception as error:  # noqa: BLE001  # the gRPC boundary
-            await _fail(context, terms.rule, error)
+            await _fail(context, terms, error, request)
 
     return call
 
@@ -262,7 +275,7 @@ async def _read_on_for_a_moment(received: AsyncIterator[bytes]) -> None:
             await read_on(received, MOST_READ_ON_OF_REFUSED_BYTES)
 
 
-async def _fail(context: Context, rule: MethodRule, error: Exception) -> None:
+async def _fail(context: Context, terms: Terms, error: Exception, request: object) -> None:
     if isinstance(error, grpc.aio.AbortError):
         raise error
     if isinstance(error, NotImplementedError):  # what the generated servicers raise
@@ -272,10 +285,13 @@ async def _fail(context: Context, rule: MethodRule, error: Exception) -> None:
     elif isinstance(error, (OperationalError, PoolTimeout)):
         error = Unavailable("The database does not answer.")
     if not isinstance(error, MorningAIError):
-        log.exception("rpc.call.crashed", method=rule.full_name)
+        log.exception("rpc.call.crashed", method=terms.rule.full_name)
         error = MorningAIError("Something went wrong here; the log has it under this trace.")
     elif not isinstance(error, Unauthenticated):
         log.info("rpc.call.refused", reason=error.reason, error=plain(str(error)))
+    call = CURRENT_CALL.get(None)
+    if call and call.rule.audit_action and isinstance(error, REFUSALS):
+        await terms.on_refusal(call, error, request)
     await abort(context, error)
 
 
@@ -297,6 +313,7 @@ class RpcServer:
         prove: Prove = internal_proof,
         admit: Admit = admit_all,
         refuse: Refuse = refuse_none,
+        on_refusal: OnRefusal = record_none,
         listening: Listening | None = None,
         public: bool = False,
     ) -> None:
@@ -312,7 +329,9 @@ class RpcServer:
                 RefusingInterceptor(served, refuse),
                 ClosingInterceptor(),
                 aio_server_interceptor(filter_=negate(health_check())),  # type: ignore[no-untyped-call]
-                CallInterceptor(served, prove, admit, listening=listening, open_services=open_services),
+                CallInterceptor(
+                    served, prove, admit, on_refusal=on_refusal, listening=listening, open_services=open_services
+                ),
             ],
             options=[*listening.limits.options(), ("grpc.so_reuseport", 0)],
             maximum_concurrent_rpcs=listening.limits.concurrent_calls,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from morningai.api.documents.v1 import documents_pb2_grpc
 from morningai.api.search.v1 import search_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2_grpc
 from morningai.llm import ModelSettings, connect_model, load_prompt
 from morningai.rpc.listening import listening_of
+from morningai.rpc.refusals import record_refusal
 from morningai.rpc.server import RpcServer
 from morningai.secrets.key_ring import KeyRing
 from morningai.secrets.vault import Vault
@@ -33,7 +36,12 @@ def make_service(settings: Settings) -> Service:
     stores = SourceStores(settings, vault)
     remove_scratch(stores.folder, "tmp*")
     writer = Writer(connect_model(ModelSettings()), load_prompt("services.docs", *DOCUMENT_PROMPT))
-    rpc = RpcServer(settings.grpc_address, RPC_SERVICES, listening=listening_of(settings))
+    rpc = RpcServer(
+        settings.grpc_address,
+        RPC_SERVICES,
+        on_refusal=partial(record_refusal, database),
+        listening=listening_of(settings),
+    )
     sources_pb2_grpc.add_SourceServiceServicer_to_server(SourceServicer(database, stores, vault, settings), rpc.server)
     documents_pb2_grpc.add_DocumentServiceServicer_to_server(DocumentServicer(database), rpc.server)
     search_pb2_grpc.add_SearchServiceServicer_to_server(SearchServicer(database, stores), rpc.server)

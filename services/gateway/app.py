@@ -19,6 +19,7 @@ from morningai.rpc.call import MethodRule
 from morningai.rpc.channel import make_channel
 from morningai.rpc.limits import Limits
 from morningai.rpc.listening import Listening, listening_of
+from morningai.rpc.refusals import record_refusal
 from morningai.rpc.server import Metadata, RpcServer
 from morningai.rpc.tls import certificate_files
 from morningai.secrets.key_ring import KeyRing
@@ -110,6 +111,7 @@ def make_service(settings: Settings) -> Service:
         prove=authenticator.prove,
         admit=limiter.admit,
         refuse=partial(_refuse, authenticator, limiter),
+        on_refusal=partial(record_refusal, database),
         listening=_listening(settings),
         public=True,
     )

@@ -15,6 +15,7 @@ from morningai.api.tenants.v1 import (
 )
 from morningai.egress import AllowList, EgressGuard
 from morningai.rpc.listening import listening_of
+from morningai.rpc.refusals import record_refusal
 from morningai.rpc.server import RpcServer
 from morningai.service import Service, make_database
 from services.tenancy.grpc_api.audit import AuditServicer
@@ -37,7 +38,12 @@ RPC_SERVICES = ("TenantService", "ApiKeyService", "MemberService", "IdentityServ
 def make_service(settings: Settings) -> Service:
     database, relay_holder = make_database(settings)
     services = [f"{PACKAGE}.{name}" for name in RPC_SERVICES]
-    rpc = RpcServer(settings.grpc_address, services, listening=listening_of(settings))
+    rpc = RpcServer(
+        settings.grpc_address,
+        services,
+        on_refusal=partial(record_refusal, database),
+        listening=listening_of(settings),
+    )
     identities = IdentityServicer(database, make_verifier(settings))
     tenants_pb2_grpc.add_TenantServiceServicer_to_server(TenantServicer(database), rpc.server)
     keys_pb2_grpc.add_ApiKeyServiceServicer_to_server(ApiKeyServicer(database), rpc.server)

@@ -1,4 +1,4 @@
-"""`member list|invite|accept|role|remove`."""
+"""`member list|invite|invitations|revoke|accept|role|remove`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from morningai.cli.exit_code import ExitCode
 from morningai.cli.invocation import Invocation, gateway_command
 
 if TYPE_CHECKING:
-    from morningai.api.tenants.v1.members_pb2 import InviteMemberResponse, Member, MemberRole
+    from datetime import datetime
+
+    from morningai.api.tenants.v1.members_pb2 import Invitation, InviteMemberResponse, Member, MemberRole
     from morningai.cli.output import Output
 
 LARGEST_LIST = 10_000
@@ -29,6 +31,8 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="People in the tenant and their roles.", no_args_is_help=True)
     gateway_command(group, "list")(list_members)
     gateway_command(group, "invite")(invite)
+    gateway_command(group, "invitations")(list_invitations)
+    gateway_command(group, "revoke")(revoke)
     gateway_command(group, "accept")(accept)
     gateway_command(group, "role")(change_role)
     gateway_command(group, "remove")(remove)
@@ -95,6 +99,71 @@ def invite(
         request = api.InviteMemberRequest(invitation=invitation)
         made = gateway.call(gateway.members.InviteMember, request, repeatable=False)
     _show_invitation(invocation.output, made)
+    return ExitCode.SUCCESS
+
+
+def list_invitations(invocation: Invocation) -> ExitCode:
+    """List the tenant's invitations, newest first; never their tokens.
+
+    \b
+    Example:
+      morningai member invitations
+    """
+    from datetime import UTC, datetime
+
+    from morningai.api.tenants.v1 import members_pb2 as api
+    from morningai.cli.listing import all_pages, show_listing
+    from morningai.cli.output import message_json
+    from morningai.cli.wording import clock, member_role
+
+    with invocation.gateway() as gateway:
+
+        def fetch(size: int, token: str) -> tuple[list[Invitation], str]:
+            request = api.ListInvitationsRequest(page_size=size, page_token=token)
+            page = gateway.call(gateway.members.ListInvitations, request)
+            return list(page.invitations), page.next_page_token
+
+        invitations = all_pages(fetch, limit=LARGEST_LIST)
+    if invocation.output.json_output:
+        invocation.output.document({"invitations": [message_json(invitation) for invitation in invitations]})
+        return ExitCode.SUCCESS
+    now = datetime.now(UTC)
+    rows = [
+        (
+            invitation.name.removeprefix("invitations/"),
+            member_role(invitation.role),
+            invitation.email,
+            _state(invitation, now),
+            clock(invitation.expire_time),
+            invitation.creator,
+        )
+        for invitation in invitations
+    ]
+    show_listing(invocation.output, ("invitation", "role", "email", "state", "expires", "by"), rows)
+    return ExitCode.SUCCESS
+
+
+def revoke(
+    invocation: Invocation,
+    name: Annotated[str, typer.Argument(metavar="INVITATION", help="invitations/… or the part behind the slash.")],
+) -> ExitCode:
+    """End an invitation for good: from now on nobody becomes a member by it.
+
+    \b
+    Example:
+      morningai member revoke mi_0123456789abcdef
+    """
+    from morningai.api.tenants.v1 import members_pb2 as api
+    from morningai.cli.output import message_json
+    from morningai.cli.wording import resource_name
+
+    request = api.RevokeInvitationRequest(name=resource_name("invitations", name))
+    with invocation.gateway() as gateway:
+        revoked = gateway.call(gateway.members.RevokeInvitation, request)
+    if invocation.output.json_output:
+        invocation.output.document(message_json(revoked))
+    else:
+        invocation.output.line(f"{revoked.name} is revoked")
     return ExitCode.SUCCESS
 
 
@@ -165,6 +234,16 @@ def remove(invocation: Invocation, name: Name) -> ExitCode:
     else:
         invocation.output.line(f"{full_name} is removed")
     return ExitCode.SUCCESS
+
+
+def _state(invitation: Invitation, now: datetime) -> str:
+    from morningai.cli.wording import moment
+
+    if invitation.HasField("revoke_time"):
+        return "revoked"
+    if invitation.HasField("accept_time"):
+        return "accepted"
+    return "open" if moment(invitation.expire_time) > now else "expired"
 
 
 def _number(role: Role) -> MemberRole.ValueType:

@@ -1,4 +1,4 @@
-"""`tenant create|list|suspend|resume`."""
+"""`tenant create|rename|list|suspend|resume`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ Name = Annotated[str, typer.Argument(metavar="TENANT", help="Its slug, or tenant
 def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Tenants and their keys.", no_args_is_help=True)
     gateway_command(group, "create", principal="operator")(create)
+    gateway_command(group, "rename")(rename)
     gateway_command(group, "list", principal="operator")(list_tenants)
     gateway_command(group, "suspend", principal="operator")(suspend)
     gateway_command(group, "resume", principal="operator")(resume)
@@ -51,6 +52,28 @@ def create(
         created = gateway.call(gateway.tenants.CreateTenant, api.CreateTenantRequest(tenant=tenant), repeatable=False)
     stored = _store(invocation, created) if store else None
     _show(invocation.output, created, stored)
+    return ExitCode.SUCCESS
+
+
+def rename(
+    invocation: Invocation, display_name: Annotated[str, typer.Argument(help="What people call it.")]
+) -> ExitCode:
+    """Change the display name of your tenant, as one of its owners. The slug stays.
+
+    \b
+    Example:
+      morningai tenant rename "Acme Ltd."
+    """
+    from morningai.api.tenants.v1 import tenants_pb2 as api
+    from morningai.cli.output import message_json
+
+    request = api.UpdateTenantRequest(tenant=api.Tenant(name="tenants/-", display_name=display_name))
+    with invocation.gateway() as gateway:
+        renamed = gateway.call(gateway.tenants.UpdateTenant, request)
+    if invocation.output.json_output:
+        invocation.output.document(message_json(renamed))
+    else:
+        invocation.output.line(f"{renamed.slug} is called {renamed.display_name}")
     return ExitCode.SUCCESS
 
 

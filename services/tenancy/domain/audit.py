@@ -32,13 +32,16 @@ class AuditFilter:
     principal: str | None
     start: datetime | None
     end: datetime | None
+    outcome: str | None
 
 
-def check_filter(*, action: str, principal: str, start: datetime | None, end: datetime | None) -> AuditFilter:
+def check_filter(
+    *, action: str, principal: str, start: datetime | None, end: datetime | None, outcome: str | None
+) -> AuditFilter:
     """Raises InvalidInput."""
     if start is not None and end is not None and end <= start:
         raise InvalidInput("filter.end_time", "is not after the start.", remedy="Use a later time, or leave one out.")
-    return AuditFilter(_text("filter.action", action), _text("filter.principal", principal), start, end)
+    return AuditFilter(_text("filter.action", action), _text("filter.principal", principal), start, end, outcome)
 
 
 def _text(field: str, value: str) -> str | None:

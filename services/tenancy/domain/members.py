@@ -12,6 +12,9 @@ from morningai.errors import InvalidInput, NotFound
 from services.tenancy.domain.principals import SCOPES, Role, check_held
 
 PREFIX = "members/"
+INVITATION_PREFIX = "invitations/"
+INVITATION_ID = re.compile(r"mi_[0-9a-zA-Z_-]{1,60}")
+INVITATION_REMEDY = "`member invitations` shows the invitations of your tenant."
 MEMBER_REMEDY = "`member list` shows the members of your tenant."
 EMAIL = re.compile(r"[^\s@]{1,64}@[^\s@]{1,189}")
 DEFAULT_LIFETIME = timedelta(days=7)
@@ -54,6 +57,23 @@ class NewInvitation:
 
 
 @dataclass(frozen=True)
+class Invitation:
+    invitation_id: str
+    email: str
+    role: Role
+    creator: str
+    created_at: datetime
+    expires_at: datetime
+    accepted_at: datetime | None
+    accepted_by: UUID | None
+    revoked_at: datetime | None
+
+    @property
+    def name(self) -> str:
+        return INVITATION_PREFIX + self.invitation_id
+
+
+@dataclass(frozen=True)
 class Acceptance:
     """What accepting an invitation made."""
 
@@ -86,3 +106,11 @@ def parse_member_id(name: str) -> UUID:
         return UUID(name.removeprefix(PREFIX))
     except ValueError as error:
         raise NotFound("member", name[:100], remedy=MEMBER_REMEDY) from error
+
+
+def parse_invitation_id(name: str) -> str:
+    """Raises NotFound for a name that none can have."""
+    invitation_id = name.removeprefix(INVITATION_PREFIX)
+    if not INVITATION_ID.fullmatch(invitation_id):
+        raise NotFound("invitation", name[:100], remedy=INVITATION_REMEDY)
+    return invitation_id

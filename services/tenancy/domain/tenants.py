@@ -46,4 +46,6 @@ def check_display_name(display_name: str, *, slug: str) -> str:
             f"has {len(display_name)} characters.",
             remedy=f"Use at most {LONGEST_DISPLAY_NAME}.",
         )
+    if not display_name.isprintable():
+        raise InvalidInput("tenant.display_name", "contains a control character.", remedy="Remove it.")
     return display_name or slug

@@ -13,7 +13,15 @@ from morningai.errors import InvalidInput, NotFound
 from morningai.rpc.call import Context, rpc_session
 from morningai.rpc.time import moment, timestamp
 from services.tenancy.domain.keys import PresentableKey
-from services.tenancy.domain.members import Member, check_invitation, check_role_held, parse_member_id
+from services.tenancy.domain.members import (
+    INVITATION_ID,
+    Invitation,
+    Member,
+    check_invitation,
+    check_role_held,
+    parse_invitation_id,
+    parse_member_id,
+)
 from services.tenancy.domain.pages import Place, check_page
 from services.tenancy.domain.principals import Role
 from services.tenancy.repository import members as repository
@@ -37,11 +45,24 @@ class MemberServicer(members_pb2_grpc.MemberServiceServicer):
             new = check_invitation(
                 email=given.email, role=role, expires_at=expires, held=session.scopes, now=datetime.now(UTC)
             )
-            await repository.invite_member(session, new, token)
-        invitation = api.Invitation(
-            name=f"invitations/{token.key_id}", email=new.email, role=given.role, expire_time=timestamp(new.expires_at)
+            made = await repository.invite_member(session, new, token)
+        return api.InviteMemberResponse(invitation=_invitation(made), token=str(token))
+
+    async def ListInvitations(
+        self, request: api.ListInvitationsRequest, context: Context
+    ) -> api.ListInvitationsResponse:
+        page = check_page(request.page_size, request.page_token, id_form=INVITATION_ID)
+        async with rpc_session(self._database) as session:
+            found = await repository.list_invitations(session, page)
+        last = found[page.size - 1] if len(found) > page.size else None
+        return api.ListInvitationsResponse(
+            invitations=[_invitation(invitation) for invitation in found[: page.size]],
+            next_page_token=Place(last.created_at, last.invitation_id).token() if last else "",
         )
-        return api.InviteMemberResponse(invitation=invitation, token=str(token))
+
+    async def RevokeInvitation(self, request: api.RevokeInvitationRequest, context: Context) -> api.Invitation:
+        async with rpc_session(self._database) as session:
+            return _invitation(await repository.revoke_invitation(session, parse_invitation_id(request.name)))
 
     async def AcceptInvitation(
         self, request: api.AcceptInvitationRequest, context: Context
@@ -97,4 +118,18 @@ def _message(member: Member) -> api.Member:
         display_name=member.display_name,
         role=NUMBERS[member.role],
         create_time=timestamp(member.created_at),
+    )
+
+
+def _invitation(invitation: Invitation) -> api.Invitation:
+    return api.Invitation(
+        name=invitation.name,
+        email=invitation.email,
+        role=NUMBERS[invitation.role],
+        expire_time=timestamp(invitation.expires_at),
+        creator=invitation.creator,
+        create_time=timestamp(invitation.created_at),
+        accept_time=timestamp(invitation.accepted_at) if invitation.accepted_at else None,
+        member=f"members/{invitation.accepted_by}" if invitation.accepted_by else "",
+        revoke_time=timestamp(invitation.revoked_at) if invitation.revoked_at else None,
     )

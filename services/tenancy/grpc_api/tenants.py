@@ -52,6 +52,14 @@ class TenantServicer(tenants_pb2_grpc.TenantServiceServicer):
             raise NotFound("tenant", request.name, remedy=REMEDY)
         return _message(tenant)
 
+    async def UpdateTenant(self, request: api.UpdateTenantRequest, context: Context) -> api.Tenant:
+        async with rpc_session(self._database) as session:
+            tenant = await repository.get_tenant(session, _tenant_id(request.tenant.name, own=session.tenant_id))
+            if tenant is None:
+                raise NotFound("tenant", request.tenant.name, remedy=REMEDY)
+            display_name = check_display_name(request.tenant.display_name, slug=tenant.slug)
+            return _message(await repository.update_tenant(session, display_name=display_name))
+
     async def ListTenants(self, request: api.ListTenantsRequest, context: Context) -> api.ListTenantsResponse:
         page = check_page(request.page_size, "")
         after = check_page_slug(request.page_token)

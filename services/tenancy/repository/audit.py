@@ -1,4 +1,4 @@
-"""Entries of the audit log, read; they are written by tenancy.record alone."""
+"""Entries of the audit log, read; they are written by functions of PostgreSQL alone."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ async def list_entries_after(
     place = {"after_time": after and after.created_at, "after_id": after and after.entry_id, "limit": limit}
     rows = await session.rows(QUERIES["list_entries_after"], {**vars(filter_), **place})
     return [_entry(row) for row in rows]
+
+
+async def list_operator_entries(session: Session, page: Page) -> list[AuditEntry]:
+    """In an operator's session. Newest first; one more than the page holds, if there is one."""
+    return [_entry(row) for row in await session.rows(QUERIES["list_operator_entries"], page_parameters(page))]
 
 
 def _entry(row: DictRow) -> AuditEntry:

@@ -5,6 +5,7 @@ WHERE (%(before_time)s::timestamptz IS NULL OR (created_at, entry_id) < (%(befor
   AND (%(principal)s::text IS NULL OR principal = %(principal)s)
   AND (%(start)s::timestamptz IS NULL OR created_at >= %(start)s)
   AND (%(end)s::timestamptz IS NULL OR created_at < %(end)s)
+  AND (%(outcome)s::text IS NULL OR outcome = %(outcome)s)
 ORDER BY created_at DESC, entry_id DESC
 LIMIT %(limit)s
 
@@ -15,5 +16,9 @@ WHERE (%(after_time)s::timestamptz IS NULL OR (created_at, entry_id) > (%(after_
   AND (%(principal)s::text IS NULL OR principal = %(principal)s)
   AND (%(start)s::timestamptz IS NULL OR created_at >= %(start)s)
   AND (%(end)s::timestamptz IS NULL OR created_at < %(end)s)
+  AND (%(outcome)s::text IS NULL OR outcome = %(outcome)s)
 ORDER BY created_at, entry_id
 LIMIT %(limit)s
+
+-- name: list_operator_entries
+SELECT * FROM operator_entries(%(before_time)s, %(before_id)s::uuid, %(limit)s)

@@ -8,6 +8,7 @@ import psycopg
 from psycopg.rows import DictRow
 
 from morningai.db.queries import load_queries
+from morningai.db.quotas import Quota, check_quota
 from morningai.db.session import Session
 from morningai.errors import FailedPrecondition, NotFound, PermissionDenied
 from services.tenancy.domain.keys import KEY_REMEDY, PREFIX, ApiKey, NewApiKey, PresentableKey
@@ -18,7 +19,7 @@ QUERIES = load_queries(__file__)
 
 
 async def create_key(session: Session, new: NewApiKey, key: PresentableKey) -> ApiKey:
-    """Raises PermissionDenied when PostgreSQL finds that the caller may not."""
+    """Raises PermissionDenied when PostgreSQL finds that the caller may not, QuotaExceeded for a key too many."""
     parameters: dict[str, object] = {
         "key_id": key.key_id,
         "secret": key.secret,
@@ -30,6 +31,7 @@ async def create_key(session: Session, new: NewApiKey, key: PresentableKey) -> A
         await session.execute(QUERIES["create_key"], parameters)
     except psycopg.errors.InsufficientPrivilege as error:
         raise PermissionDenied("A key cannot hold more scopes than its creator.") from error
+    await check_quota(session, Quota.API_KEYS, QUERIES["count_keys"])
     return await get_key(session, key.key_id)
 
 

@@ -1,6 +1,10 @@
 -- name: create_key
 SELECT create_api_key(%(key_id)s, %(secret)s, %(display_name)s, %(scopes)s, %(expires_at)s)
 
+-- name: count_keys
+SELECT count(*) AS used FROM api_keys
+WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > statement_timestamp())
+
 -- name: rotate_key
 SELECT rotate_api_key(%(key_id)s, %(secret)s, %(overlap)s) AS rotated
 

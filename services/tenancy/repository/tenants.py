@@ -41,6 +41,14 @@ async def get_tenant(session: Session, tenant_id: UUID) -> Tenant | None:
     return Tenant(**row) if row else None
 
 
+async def update_tenant(session: Session, *, display_name: str) -> Tenant:
+    """The session's own."""
+    await session.execute(QUERIES["update_tenant"], {"display_name": display_name})
+    tenant = await get_tenant(session, session.tenant_id)
+    assert tenant is not None
+    return tenant
+
+
 async def list_tenants(session: Session, *, after: str, limit: int) -> list[Tenant]:
     """By slug; in an operator's session."""
     return [Tenant(**row) for row in await session.rows(QUERIES["list_tenants"], {"after": after, "limit": limit})]

@@ -4,6 +4,9 @@ SELECT create_tenant(%(slug)s, %(display_name)s, %(key_id)s, %(secret)s, %(scope
 -- name: get_tenant
 SELECT tenant_id, slug, display_name, state, created_at FROM tenants WHERE tenant_id = %(tenant_id)s
 
+-- name: update_tenant
+SELECT update_tenant(%(display_name)s)
+
 -- name: send_to_open_tasks
 SELECT send_to_open_tasks(%(tenant_id)s, %(type)s, %(subject)s, %(body)s, %(traceparent)s)
 

@@ -91,6 +91,11 @@ def create_tenant(slug="new-tenant", display_name=""):
     return lambda client: client.tenants.CreateTenant(tenants.CreateTenantRequest(tenant=tenant))
 
 
+def update_tenant(name="tenants/-", display_name=""):
+    tenant = tenants.Tenant(name=name, display_name=display_name)
+    return lambda client: client.tenants.UpdateTenant(tenants.UpdateTenantRequest(tenant=tenant))
+
+
 def on_tenant(method, name):
     return lambda client: getattr(client.tenants, method)(getattr(tenants, f"{method}Request")(name=name))
 
@@ -243,7 +248,15 @@ TASK_CASES = [
     Case("no request", sent("TaskService/GetTask"), INVALID, "request", "Send one GetTaskRequest."),
     Case("two requests", sent("TaskService/GetTask", b"", b""), INVALID, "request", "Send one GetTaskRequest."),
 ]
+OWN_TENANT = "Ask for 'tenants/-', your own."
+DISPLAY_NAME = "tenant.display_name"
 TENANT_CASES = [
+    Case("a long new name", update_tenant(display_name="x" * 101), INVALID, DISPLAY_NAME, "Use at most 100."),
+    Case("a new name of two lines", update_tenant(display_name="a\nb"), INVALID, DISPLAY_NAME, "Remove it."),
+    Case("a new name with a NUL", update_tenant(display_name="a\x00"), INVALID, DISPLAY_NAME, NUL),
+    Case("a new name for nobody", update_tenant(""), NOT_FOUND, "tenant", OWN_TENANT),
+    Case("a new name for another", update_tenant(f"tenants/{uuid4()}"), NOT_FOUND, "tenant", OWN_TENANT),
+    Case("a new name by an operator", update_tenant(), DENIED, "", "Use a key that has it.", "operator"),
     Case("no slug", create_tenant(""), INVALID, "tenant.slug", SLUG, "operator"),
     Case("a short slug", create_tenant("ab"), INVALID, "tenant.slug", SLUG, "operator"),
     Case("a long slug", create_tenant("a" * 41), INVALID, "tenant.slug", SLUG, "operator"),
@@ -437,6 +450,12 @@ OVERLAP = "Use 0 seconds to 7 days."
 NO_KEY = "`key list` shows the keys of your tenant."
 PAGE_SIZE = "Use 1 to 200, or 0 for 50."
 UNKNOWN_KEY = "apiKeys/mk_0123456789abcdef"
+
+
+def list_operator_entries(**fields):
+    return lambda client: client.audit.ListOperatorEntries(audit.ListOperatorEntriesRequest(**fields))
+
+
 NO_TIME = Timestamp(seconds=10**18)
 ENTRY = "Copy it from an entry of `audit list`."
 KEY_CASES = [
@@ -478,6 +497,11 @@ KEY_CASES = [
     Case("entries of a time that ends before it starts",
          list_entries(filter=audit.AuditFilter(start_time=Timestamp(seconds=2), end_time=Timestamp(seconds=2))),
          INVALID, "filter.end_time", "Use a later time, or leave one out."),
+    Case("entries of an unknown outcome", list_entries(filter=audit.AuditFilter(outcome=99)), INVALID,
+         "filter.outcome", "Use succeeded or refused, or leave it out."),
+    Case("a page token of nonsense for operators' entries", list_operator_entries(page_token="x"), INVALID,
+         "page_token", PAGE, "operator"),
+    Case("operators' entries for a tenant", list_operator_entries(), DENIED, "", "Use a key that has it."),
 ]  # fmt: skip
 
 
@@ -488,6 +512,14 @@ def invite(role=members.MEMBER_ROLE_VIEWER, **fields):
 
 def accept(token):
     return lambda client: client.members.AcceptInvitation(members.AcceptInvitationRequest(token=token))
+
+
+def revoke_invitation(name):
+    return lambda client: client.members.RevokeInvitation(members.RevokeInvitationRequest(name=name))
+
+
+def list_invitations(**fields):
+    return lambda client: client.members.ListInvitations(members.ListInvitationsRequest(**fields))
 
 
 def update_member(name, role=members.MEMBER_ROLE_VIEWER):
@@ -507,6 +539,7 @@ ROLE = "Use owner, admin, member or viewer."
 EMAIL = "Use name@host, or leave it empty."
 SOONER = "Use an earlier time."
 INVITATION = "Ask for a new one, to your own address."
+NO_INVITATION = "`member invitations` shows the invitations of your tenant."
 NO_MEMBER = "`member list` shows the members of your tenant."
 UNKNOWN_MEMBER = f"members/{uuid4()}"
 MEMBER_CASES = [
@@ -529,6 +562,13 @@ MEMBER_CASES = [
     Case("no invitation", accept(""), NOT_FOUND, "invitation", INVITATION, "identity"),
     Case("an invitation with a NUL", accept("mi_\x00.x"), INVALID, "token", NUL, "identity"),
     Case("a long invitation", accept("mi_" + "x" * 10_000), NOT_FOUND, "invitation", INVITATION, "identity"),
+    Case("an unknown invitation to revoke", revoke_invitation("invitations/mi_0123456789abcdef"), NOT_FOUND,
+         "invitation", NO_INVITATION),
+    Case("a name of an invitation that is none", revoke_invitation("invitations/' OR true --"), NOT_FOUND,
+         "invitation", NO_INVITATION),
+    Case("no invitation to revoke", revoke_invitation(""), NOT_FOUND, "invitation", NO_INVITATION),
+    Case("a negative page of invitations", list_invitations(page_size=-1), INVALID, "page_size", PAGE_SIZE),
+    Case("a page token of nonsense for invitations", list_invitations(page_token="x"), INVALID, "page_token", PAGE),
     Case("an unknown member's role", update_member(UNKNOWN_MEMBER), NOT_FOUND, "member", NO_MEMBER),
     Case("a member's name that is none", update_member("members/' OR true --"), NOT_FOUND, "member", NO_MEMBER),
     Case("no member", update_member(""), NOT_FOUND, "member", NO_MEMBER),
@@ -678,12 +718,16 @@ def credentials(platform, tenant):
 
 
 def rows(platform, tenant):
-    """The tenant's rows in each table of each service but its rate limits', and how many tenants there are."""
+    """The tenant's rows in each table of each service, and how many tenants there are; without its rate limits and
+    what the audit log says of refused calls."""
     tables = platform.database.rows(
         "SELECT n.nspname || '.' || c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
         " JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'tenant_id'"
         " WHERE c.relkind = 'r' AND n.nspname <> 'kernel' AND c.relname <> 'rates' ORDER BY 1"
     )
-    counts = " UNION ALL ".join(f"SELECT '{t}', count(*) FROM {t} WHERE tenant_id = %s" for (t,) in tables)
+    acts = {"tenancy.audit_log": "AND outcome <> 'refused'"}
+    counts = " UNION ALL ".join(
+        f"SELECT '{t}', count(*) FROM {t} WHERE tenant_id = %s {acts.get(t, '')}" for (t,) in tables
+    )
     own = platform.database.rows(counts, *[tenant.tenant_id] * len(tables))
     return [*own, *platform.database.rows("SELECT 'all tenants', count(*) FROM tenancy.tenants")]

@@ -15,6 +15,8 @@ import pytest
 from morningai.api.answers.v1 import answers_pb2
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tenants.v1 import identities_pb2, identities_pb2_grpc
+from morningai.api.tenants.v1 import keys_pb2 as keys
+from morningai.api.tenants.v1 import members_pb2 as members
 from morningai.db.session import Database
 from morningai.errors import RateLimited, Unauthenticated
 from morningai.rpc.call import CallClass, MethodRule
@@ -114,6 +116,35 @@ async def test_a_task_above_the_quota_is_refused_and_a_repeated_request_is_not(c
     assert (limit_of(error), retry_seconds_of(error)) == ("active_tasks", None)
     assert remedy_of(error) == "Wait until a task has ended, or cancel one. An operator can raise the quota."
     assert (await create_task(client, request_id)).name == task.name
+
+
+def create_key(client):
+    key = keys.ApiKey(display_name="CI", scopes=["tasks.read"])
+    return client.keys.CreateApiKey(keys.CreateApiKeyRequest(api_key=key))
+
+
+def invite(client):
+    invitation = members.Invitation(role=members.MEMBER_ROLE_VIEWER)
+    return client.members.InviteMember(members.InviteMemberRequest(invitation=invitation))
+
+
+@pytest.mark.parametrize(
+    ("quota", "call", "remedy"),
+    [
+        ("api_keys", create_key, "Revoke a key that is no longer used."),
+        ("open_invitations", invite, "Revoke an invitation, or wait until one is accepted or expires."),
+    ],
+)
+async def test_a_key_or_an_invitation_above_the_quota_is_refused(connect, acme, platform, quota, call, remedy):
+    await platform.database.change(QUOTA.format(acme.tenant_id, quota, 2))
+    client = await connect(acme.api_key)
+    for _ in range({"api_keys": 1, "open_invitations": 2}[quota]):
+        await call(client)
+    error = await refusal(call(client))
+    assert (error.code(), reason_of(error)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED")
+    assert (limit_of(error), remedy_of(error)) == (quota, f"{remedy} An operator can raise the quota.")
+    query = "SELECT action FROM tenancy.audit_log WHERE tenant_id = %s AND outcome = 'refused'"
+    assert len(platform.database.rows(query, acme.tenant_id)) == 1
 
 
 @pytest.mark.parametrize("quota", ["sources", "storage_bytes"])

@@ -129,6 +129,80 @@ async def test_an_invitation_expires(owner, connect, platform, acme):
     assert await code_of(stranger.members.AcceptInvitation(request)) is grpc.StatusCode.NOT_FOUND
 
 
+def revoking(name):
+    return api.RevokeInvitationRequest(name=name)
+
+
+async def test_a_revoked_invitation_is_not_accepted(owner, connect, platform):
+    made = await owner.members.InviteMember(invitation())
+    revoked = await owner.members.RevokeInvitation(revoking(made.invitation.name))
+    assert revoked.HasField("revoke_time")
+    stranger = await connect(platform.identities.token("late"), NO_TENANT)
+    request = api.AcceptInvitationRequest(token=made.token)
+    assert await code_of(stranger.members.AcceptInvitation(request)) is grpc.StatusCode.NOT_FOUND
+
+
+async def test_revoking_an_invitation_twice_keeps_the_first_time_and_writes_one_entry(owner):
+    made = await owner.members.InviteMember(invitation(email="ada@example.org"))
+    first, second = [await owner.members.RevokeInvitation(revoking(made.invitation.name)) for _ in range(2)]
+    assert first.revoke_time == second.revoke_time
+    request = audit.ListAuditEntriesRequest(filter=audit.AuditFilter(action="invitations.revoke"))
+    entries = (await owner.audit.ListAuditEntries(request)).entries
+    assert [(entry.resource, dict(entry.details)) for entry in entries] == [
+        (made.invitation.name, {"email": "ada@example.org", "role": "member"})
+    ]
+
+
+async def test_an_accepted_invitation_is_not_revoked_and_it_is_said_what_to_do(owner, join):
+    await join(owner)
+    [accepted] = (await owner.members.ListInvitations(api.ListInvitationsRequest())).invitations
+    with pytest.raises(grpc.aio.AioRpcError, match="was accepted") as refused:
+        await owner.members.RevokeInvitation(revoking(accepted.name))
+    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert remedy_of(refused.value) == "Remove the member: `member remove`."
+
+
+async def test_invitations_are_listed_newest_first_in_pages_without_their_secrets(owner, join, acme):
+    _, accepted, _ = await join(owner)
+    made = [await owner.members.InviteMember(invitation(email=f"{n}@example.org")) for n in range(2)]
+    first = await owner.members.ListInvitations(api.ListInvitationsRequest(page_size=2))
+    second = await owner.members.ListInvitations(
+        api.ListInvitationsRequest(page_size=2, page_token=first.next_page_token)
+    )
+    assert [one.email for one in first.invitations] == ["1@example.org", "0@example.org"]
+    assert [(one.member, one.HasField("accept_time")) for one in second.invitations] == [(accepted.member, True)]
+    assert second.next_page_token == ""
+    assert first.invitations[0] == made[1].invitation
+    assert first.invitations[0].creator == f"key:{acme.api_key.partition('.')[0]}"
+    secrets = [one.token.partition(".")[2] for one in made]
+    assert [secret for secret in secrets if secret in str(first)] == []
+
+
+async def test_who_is_no_admin_neither_lists_nor_revokes_invitations(owner, join):
+    member, _, _ = await join(owner)
+    made = await owner.members.InviteMember(invitation())
+    codes = [
+        await code_of(member.members.ListInvitations(api.ListInvitationsRequest())),
+        await code_of(member.members.RevokeInvitation(revoking(made.invitation.name))),
+    ]
+    assert codes == [DENIED] * 2
+
+
+async def test_an_admin_does_not_revoke_an_invitation_to_a_role_above(owner, join):
+    admin, _, _ = await join(owner, api.MEMBER_ROLE_ADMIN)
+    made = await owner.members.InviteMember(invitation(api.MEMBER_ROLE_OWNER))
+    assert await code_of(admin.members.RevokeInvitation(revoking(made.invitation.name))) is DENIED
+    assert await code_of(owner.members.RevokeInvitation(revoking(made.invitation.name))) is OK
+
+
+async def test_another_tenant_s_invitation_is_not_listed_and_does_not_exist(owner, connect, new_tenant):
+    other = await connect(new_tenant().api_key)
+    made = await other.members.InviteMember(invitation())
+    assert list((await owner.members.ListInvitations(api.ListInvitationsRequest())).invitations) == []
+    revoked = owner.members.RevokeInvitation(revoking(made.invitation.name))
+    assert await code_of(revoked) is grpc.StatusCode.NOT_FOUND
+
+
 async def test_the_secret_of_an_invitation_is_not_stored(owner, platform):
     made = await owner.members.InviteMember(invitation())
     key_id, _, secret = made.token.partition(".")

@@ -9,8 +9,10 @@ import grpc
 import pytest
 
 from morningai.api.tasks.v1 import tasks_pb2 as api
+from morningai.api.tenants.v1 import keys_pb2 as keys
 from morningai.api.tenants.v1 import tenants_pb2 as tenants
 from morningai.rpc.status import remedy_of
+from services.tenancy.domain.principals import SCOPES, Role
 from tests.integration.gateway.platform import KEY_CACHE_SECONDS, resource_of
 
 
@@ -64,6 +66,41 @@ async def test_another_tenant_does_not_exist(connect, acme, new_tenant):
         await client.tenants.GetTenant(tenants.GetTenantRequest(name=f"tenants/{new_tenant().tenant_id}"))
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
     assert resource_of(refused.value) == "tenant"
+
+
+def renaming(name, display_name):
+    return tenants.UpdateTenantRequest(tenant=tenants.Tenant(name=name, display_name=display_name))
+
+
+@pytest.mark.parametrize(("given", "shown"), [("Acme Ltd.", "Acme Ltd."), ("", None)])
+async def test_an_owner_renames_the_tenant(connect, acme, platform, given, shown):
+    owner = await connect(acme.api_key)
+    before = await owner.tenants.GetTenant(tenants.GetTenantRequest(name="tenants/-"))
+    renamed = await owner.tenants.UpdateTenant(renaming("tenants/-", given))
+    assert (renamed.name, renamed.slug, renamed.display_name) == (named(acme), before.slug, shown or before.slug)
+    assert await owner.tenants.GetTenant(tenants.GetTenantRequest(name=named(acme))) == renamed
+    query = "SELECT principal, resource, details FROM tenancy.audit_log WHERE tenant_id = %s AND action = %s"
+    details = {"display_name": renamed.display_name, "old_display_name": before.display_name}
+    assert platform.database.rows(query, acme.tenant_id, "tenants.update") == [
+        (f"key:{acme.api_key.partition('.')[0]}", named(acme), details)
+    ]
+
+
+async def test_an_admin_does_not_rename_the_tenant(connect, acme):
+    owner = await connect(acme.api_key)
+    wanted = keys.ApiKey(display_name="admin", scopes=sorted(SCOPES[Role.ADMIN]))
+    admin = await connect((await owner.keys.CreateApiKey(keys.CreateApiKeyRequest(api_key=wanted))).key)
+    with pytest.raises(grpc.aio.AioRpcError, match=r"tenants\.write") as refused:
+        await admin.tenants.UpdateTenant(renaming("tenants/-", "Mine"))
+    assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_another_tenant_is_not_renamed(connect, acme, new_tenant, platform):
+    owner, other = await connect(acme.api_key), new_tenant()
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await owner.tenants.UpdateTenant(renaming(named(other), "Mine"))
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+    assert platform.database.rows("SELECT 1 FROM tenancy.tenants WHERE display_name = 'Mine'") == []
 
 
 def named(tenant):

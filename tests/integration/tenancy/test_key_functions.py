@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -163,9 +164,46 @@ def test_no_service_records_in_the_name_of_another(tenant):
         connection.execute("SELECT tenancy.record_in(gen_random_uuid(), 'key:x', 'tests.done', '', '{}', 'succeeded')")
 
 
+REFUSAL = "SELECT tenancy.record_refusal(%s, 'keys.create', '', '{}', '')"
+
+
+def test_of_refused_calls_at_once_as_many_as_the_limit_says_are_recorded(database, tenant):
+    proof, together, recorded = tenant.grant(), threading.Barrier(4), []
+
+    def refuse():
+        with psycopg.connect(database.dsn("tenancy_app"), autocommit=True) as connection:
+            together.wait()
+            recorded.extend(connection.execute(REFUSAL, (proof,)).fetchone()[0] for _ in range(15))
+
+    threads = [threading.Thread(target=refuse) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    written = database.rows("SELECT count(*) FROM tenancy.audit_log WHERE outcome = 'refused'")
+    assert written == [(recorded.count(True),)]
+    assert 20 <= recorded.count(True) <= 22
+
+
+def test_a_proof_that_is_not_valid_leaves_no_entry(database, tenant):
+    with psycopg.connect(database.dsn("gateway_app"), autocommit=True) as connection:
+        for proof in ("", "garbage", tenant.grant()[:-1] + "!"):
+            assert connection.execute(REFUSAL, (proof,)).fetchone() == (False,)
+    assert database.rows("SELECT count(*) FROM tenancy.audit_log WHERE outcome = 'refused'") == [(0,)]
+
+
+@pytest.mark.parametrize("login", ["orchestrator_app", "faqgen_app", "codegen_app"])
+def test_services_that_administer_nothing_record_no_refusal(tenant, login):
+    with session(tenant, login) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(REFUSAL, (tenant.grant(),))
+
+
 @pytest.mark.parametrize(
     "statement",
     [
+        "UPDATE tenancy.operator_log SET principal = 'operator:x'",
+        "DELETE FROM tenancy.operator_log",
+        "TRUNCATE tenancy.operator_log",
         "UPDATE tenancy.audit_log SET principal = 'key:x'",
         "DELETE FROM tenancy.audit_log",
         "TRUNCATE tenancy.audit_log",
@@ -185,6 +223,7 @@ def test_not_even_the_superuser_changes_the_log(database, tenant, statement):
         "SELECT tenancy.suspend_tenant(%s)",
         "SELECT tenancy.resume_tenant(%s)",
         "SELECT * FROM tenancy.tenants_of_operator(%s, '', 10)",
+        "SELECT * FROM tenancy.operator_entries(now(), %s, 10)",
     ],
 )
 def test_a_tenant_does_not_do_what_an_operator_does(tenant, call):

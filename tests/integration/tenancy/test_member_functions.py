@@ -91,6 +91,26 @@ def test_an_invitation_is_good_while_whoever_made_it_could_make_it(database, ten
     assert accepted == ([] if change else [("owner",)])
 
 
+def test_an_invitation_is_revoked_or_accepted_and_never_both(database, tenant):
+    with session(tenant) as connection:
+        connection.execute("SELECT tenancy.invite_member('mi_1', 's', '', 'viewer', now() + interval '1 day')")
+    with psycopg.connect(database.dsn("tenancy_app")) as connection:
+        proof = connection.execute("SELECT tenancy.prove_identity('i', 'm', '', '', '1 minute')").fetchone()[0]
+    accepted = []
+
+    def accept():
+        with session(tenant, proof=proof) as connection:
+            accepted.extend(connection.execute("SELECT role FROM tenancy.accept_invitation('mi_1.s')").fetchall())
+
+    accepting = threading.Thread(target=accept)
+    with session(tenant) as connection:
+        connection.execute("SELECT tenancy.revoke_invitation('mi_1')")
+        accepting.start()
+        connection.execute("SELECT pg_sleep(0.3)")
+    accepting.join()
+    assert (accepted, roles(tenant)) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("old", "new"), [("owner", "viewer"), ("owner", None), ("viewer", "owner"), ("viewer", "root")]
 )
@@ -117,6 +137,7 @@ def test_members_of_another_tenant_are_not_changed(database, tenant):
         "SELECT tenancy.accept_invitation('mi_1.s')",
         "SELECT tenancy.invite_member('mi_1', 's', '', 'viewer', now())",
         "SELECT tenancy.change_member(gen_random_uuid(), NULL)",
+        "SELECT tenancy.revoke_invitation('mi_1')",
     ],
 )
 def test_other_services_mint_no_member_s_grant_and_change_no_member(tenant, login, call):

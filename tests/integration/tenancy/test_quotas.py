@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -15,6 +16,10 @@ from services.docs import index_rows, repository
 from services.docs.index_rows import ReadFile
 from services.gateway.domain.tasks import NewTask, TaskKind
 from services.gateway.repository import tasks as gateway
+from services.tenancy.domain.keys import NewApiKey, PresentableKey
+from services.tenancy.domain.members import NewInvitation
+from services.tenancy.domain.principals import Role
+from services.tenancy.repository import keys, members
 
 SET = "INSERT INTO tenancy.limits (tenant_id, name, operator_value) VALUES ('{}', '{}', {})"
 STORED = "SELECT size_bytes FROM docs.storage WHERE tenant_id = %s"
@@ -54,6 +59,18 @@ async def insert_task(database, tenant, number):
         await gateway.insert_task(session, new, task_id=uuid4(), trace_id="1" * 32)
 
 
+async def insert_key(tenancy, tenant, number):
+    async with tenancy.tenant_session(tenant.grant()) as session:
+        new = NewApiKey(f"key {number}", ("tasks.read",), None)
+        await keys.create_key(session, new, PresentableKey(f"mk_{number}", "secret"))
+
+
+async def insert_invitation(tenancy, tenant, number):
+    async with tenancy.tenant_session(tenant.grant()) as session:
+        new = NewInvitation("", Role.VIEWER, datetime.now(UTC) + timedelta(days=1))
+        await members.invite_member(session, new, PresentableKey(f"mi_{number}", "secret"))
+
+
 async def refusals(calls):
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert {type(result) for result in results} <= {type(None), QuotaExceeded}
@@ -81,6 +98,45 @@ async def test_tasks_at_once_fill_the_quota_exactly_and_an_ended_one_makes_room(
             "UPDATE gateway.tasks SET ended_at = now() WHERE task_id = (SELECT task_id FROM gateway.tasks LIMIT 1)"
         )
         assert len(await refusals(insert_task(tasks, tenant, number) for number in range(3))) == 2
+
+
+NO_LONGER = {
+    "a revoked key": "UPDATE tenancy.api_keys SET revoked_at = now() WHERE key_id = 'mk_0'",
+    "an expired key": "UPDATE tenancy.api_keys SET expires_at = now() WHERE key_id = 'mk_0'",
+}
+
+
+@pytest.mark.parametrize("kind", NO_LONGER)
+async def test_keys_at_once_fill_the_quota_exactly_and_one_that_ended_makes_room(database, tenant, kind):
+    await database.change(SET.format(tenant.tenant_id, "api_keys", 5))
+    async with opened(database.dsn("tenancy_app")) as tenancy:
+        assert await refusals([insert_key(tenancy, tenant, 0)]) == []
+        refused = await refusals(insert_key(tenancy, tenant, number) for number in range(1, 20))
+        assert len(refused) == 16  # the tenant's first key counts, too
+        assert str(refused[0]) == (
+            "The quota api_keys is 5, and this would make it 6. "
+            "Revoke a key that is no longer used. An operator can raise the quota."
+        )
+        await database.change(NO_LONGER[kind])
+        assert len(await refusals(insert_key(tenancy, tenant, number) for number in range(20, 23))) == 2
+
+
+CLOSED = {
+    "accepted": "UPDATE tenancy.invitations SET accepted_at = now() WHERE invitation_id = 'mi_0'",
+    "revoked": "UPDATE tenancy.invitations SET revoked_at = now() WHERE invitation_id = 'mi_0'",
+    "expired": "UPDATE tenancy.invitations SET expires_at = now() WHERE invitation_id = 'mi_0'",
+}
+
+
+@pytest.mark.parametrize("kind", CLOSED)
+async def test_invitations_at_once_fill_the_quota_exactly_and_a_closed_one_makes_room(database, tenant, kind):
+    await database.change(SET.format(tenant.tenant_id, "open_invitations", 4))
+    async with opened(database.dsn("tenancy_app")) as tenancy:
+        assert await refusals([insert_invitation(tenancy, tenant, 0)]) == []
+        refused = await refusals(insert_invitation(tenancy, tenant, number) for number in range(1, 20))
+        assert (len(refused), refused[0].limit) == (16, "open_invitations")
+        await database.change(CLOSED[kind])
+        assert len(await refusals(insert_invitation(tenancy, tenant, number) for number in range(20, 23))) == 2
 
 
 async def test_bytes_at_once_fill_the_quota_exactly(docs, database, tenant):

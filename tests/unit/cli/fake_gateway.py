@@ -118,6 +118,18 @@ def member(role: members_pb2.MemberRole.ValueType) -> members_pb2.Member:
     )
 
 
+def invitation(number: int, *, revoked: bool = False) -> members_pb2.Invitation:
+    return members_pb2.Invitation(
+        name=f"invitations/mi_{number}",
+        email="ada@example.org",
+        role=members_pb2.MEMBER_ROLE_ADMIN,
+        creator="key:mk_1",
+        create_time=at(0),
+        expire_time=at(86400 * 365 * 100),
+        revoke_time=at(1) if revoked else None,
+    )
+
+
 def audit_entry(number: int) -> audit_pb2.AuditEntry:
     return audit_pb2.AuditEntry(
         name=f"auditEntries/{number}",
@@ -452,6 +464,10 @@ class Servicer(
         await self._begin("ListLimits", request, context)
         return usage_pb2.ListLimitsResponse(limits=LIMITS)
 
+    async def UpdateTenant(self, request: tenants_pb2.UpdateTenantRequest, context: Context) -> tenants_pb2.Tenant:
+        await self._begin("UpdateTenant", request, context)
+        return tenants_pb2.Tenant(name="tenants/1", slug="acme", display_name=request.tenant.display_name)
+
     async def UpdateLimits(
         self, request: usage_pb2.UpdateLimitsRequest, context: Context
     ) -> usage_pb2.UpdateLimitsResponse:
@@ -519,6 +535,22 @@ class Servicer(
         await self._begin("InviteMember", request, context)
         return members_pb2.InviteMemberResponse(invitation=request.invitation, token="mi_1.secret")
 
+    async def ListInvitations(
+        self, request: members_pb2.ListInvitationsRequest, context: Context
+    ) -> members_pb2.ListInvitationsResponse:
+        await self._begin("ListInvitations", request, context)
+        expired, accepted = invitation(3), invitation(4)
+        expired.expire_time.CopyFrom(at(-86400 * 365))
+        accepted.accept_time.CopyFrom(at(2))
+        found = [invitation(1), invitation(2, revoked=True), expired, accepted]
+        return members_pb2.ListInvitationsResponse(invitations=found)
+
+    async def RevokeInvitation(
+        self, request: members_pb2.RevokeInvitationRequest, context: Context
+    ) -> members_pb2.Invitation:
+        await self._begin("RevokeInvitation", request, context)
+        return invitation(1, revoked=True)
+
     async def AcceptInvitation(
         self, request: members_pb2.AcceptInvitationRequest, context: Context
     ) -> members_pb2.AcceptInvitationResponse:
@@ -542,6 +574,14 @@ class Servicer(
     ) -> audit_pb2.ListAuditEntriesResponse:
         await self._begin("ListAuditEntries", request, context)
         return audit_pb2.ListAuditEntriesResponse(entries=[audit_entry(1)])
+
+    async def ListOperatorEntries(
+        self, request: audit_pb2.ListOperatorEntriesRequest, context: Context
+    ) -> audit_pb2.ListOperatorEntriesResponse:
+        await self._begin("ListOperatorEntries", request, context, key=OPERATOR_KEY)
+        entry = audit_entry(1)
+        entry.action, entry.resource, entry.principal = "prices.set", "models/small", "operator:op_1"
+        return audit_pb2.ListOperatorEntriesResponse(entries=[entry])
 
     async def ExportAuditEntries(
         self, request: audit_pb2.ExportAuditEntriesRequest, context: Context

@@ -102,6 +102,21 @@ def test_entries_are_listed_as_asked_for(tenant_cli: Cli, script: Script) -> Non
     assert datetime.now(UTC) - request.filter.start_time.ToDatetime(tzinfo=UTC) < timedelta(hours=12, minutes=1)
 
 
+def test_refused_calls_are_asked_for_alone(tenant_cli: Cli, script: Script) -> None:
+    tenant_cli("audit", "list", "--outcome", "refused")
+    tenant_cli("audit", "export", "--outcome", "refused")
+
+    wanted = audit_pb2.AuditFilter(outcome=audit_pb2.AUDIT_OUTCOME_REFUSED)
+    asked = [*script.requests("ListAuditEntries"), *script.requests("ExportAuditEntries")]
+    assert [request.filter for request in asked] == [wanted] * 2  # type: ignore[attr-defined]
+
+
+def test_what_operators_did_outside_all_tenants_is_listed(operator_cli: Cli) -> None:
+    said = operator_cli("audit", "operators")
+
+    assert said.out.splitlines()[1].split()[2:] == ["prices.set", "models/small", "operator:op_1", "succeeded"]
+
+
 def test_the_export_is_json_lines(tenant_cli: Cli) -> None:
     said = tenant_cli("audit", "export")
 

@@ -38,6 +38,25 @@ def test_an_invitation_is_not_made_twice_blindly(tenant_cli: Cli, script: Script
     assert len(script.requests("InviteMember")) == 1
 
 
+def test_invitations_are_listed_with_what_became_of_them(tenant_cli: Cli) -> None:
+    lines = [line.split() for line in tenant_cli("member", "invitations").out.splitlines()[1:]]
+
+    assert [(line[0], line[3]) for line in lines] == [
+        ("mi_1", "open"),
+        ("mi_2", "revoked"),
+        ("mi_3", "expired"),
+        ("mi_4", "accepted"),
+    ]
+    assert lines[0][1:3] == ["admin", "ada@example.org"]
+    assert lines[0][-1] == "key:mk_1"
+
+
+@pytest.mark.parametrize("given", ["mi_1", "invitations/mi_1"])
+def test_an_invitation_is_revoked(tenant_cli: Cli, script: Script, given: str) -> None:
+    assert tenant_cli("member", "revoke", given).out == "invitations/mi_1 is revoked\n"
+    assert script.requests("RevokeInvitation") == [members_pb2.RevokeInvitationRequest(name="invitations/mi_1")]
+
+
 def test_an_unknown_role_is_bad_usage(tenant_cli: Cli, script: Script) -> None:
     assert tenant_cli("member", "invite", "root").code == 2
     assert tenant_cli("member", "role", "1", "root").code == 2

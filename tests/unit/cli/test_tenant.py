@@ -13,6 +13,12 @@ def test_tenants_are_listed_with_their_states(operator_cli: Cli) -> None:
     assert said.out.splitlines()[1].split() == ["acme", "active", "tenants/1"]
 
 
+def test_a_tenant_is_renamed(tenant_cli: Cli, script: Script) -> None:
+    assert tenant_cli("tenant", "rename", "Acme Ltd.").out == "acme is called Acme Ltd.\n"
+    renamed = tenants_pb2.Tenant(name="tenants/-", display_name="Acme Ltd.")
+    assert script.requests("UpdateTenant") == [tenants_pb2.UpdateTenantRequest(tenant=renamed)]
+
+
 @pytest.mark.parametrize("given", ["acme", "tenants/1"])
 def test_a_tenant_is_suspended_by_its_slug_or_name(operator_cli: Cli, script: Script, given: str) -> None:
     said = operator_cli("tenant", "suspend", given)

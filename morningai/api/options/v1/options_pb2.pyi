@@ -46,6 +46,7 @@ REQUIRED_SCOPE_FIELD_NUMBER: _builtins.int
 INTERNAL_FIELD_NUMBER: _builtins.int
 UNPROVEN_FIELD_NUMBER: _builtins.int
 CALL_CLASS_FIELD_NUMBER: _builtins.int
+AUDIT_ACTION_FIELD_NUMBER: _builtins.int
 required_scope: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.str]
 """The scope a caller's proof must hold; a method without one does not start."""
 internal: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.bool]
@@ -58,3 +59,5 @@ call_class: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOpti
 """The rate limit a call counts against. Unspecified: a client stream is an upload, a server stream a watch, a method
 whose scope ends in ".read" reads, any other writes.
 """
+audit_action: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.str]
+"""Of methods that administer: the action as which a refused call is written to the tenant's audit log."""

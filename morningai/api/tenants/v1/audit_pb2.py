@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from morningai.api.options.v1 import options_pb2 as morningai_dot_api_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$morningai/api/tenants/v1/audit.proto\x12\x18morningai.api.tenants.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&morningai/api/options/v1/options.proto\"\xf5\x01\n\nAuditEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x10\n\x08resource\x18\x05 \x01(\t\x12(\n\x07\x64\x65tails\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x10\n\x08trace_id\x18\x07 \x01(\t\x12\x37\n\x07outcome\x18\x08 \x01(\x0e\x32&.morningai.api.tenants.v1.AuditOutcome\"\x8e\x01\n\x0b\x41uditFilter\x12\x0e\n\x06\x61\x63tion\x18\x01 \x01(\t\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"w\n\x17ListAuditEntriesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x35\n\x06\x66ilter\x18\x03 \x01(\x0b\x32%.morningai.api.tenants.v1.AuditFilter\"j\n\x18ListAuditEntriesResponse\x12\x35\n\x07\x65ntries\x18\x01 \x03(\x0b\x32$.morningai.api.tenants.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"R\n\x19\x45xportAuditEntriesRequest\x12\x35\n\x06\x66ilter\x18\x01 \x01(\x0b\x32%.morningai.api.tenants.v1.AuditFilter\"Q\n\x1a\x45xportAuditEntriesResponse\x12\x33\n\x05\x65ntry\x18\x01 \x01(\x0b\x32$.morningai.api.tenants.v1.AuditEntry*e\n\x0c\x41uditOutcome\x12\x1d\n\x19\x41UDIT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41UDIT_OUTCOME_SUCCEEDED\x10\x01\x12\x19\n\x15\x41UDIT_OUTCOME_REFUSED\x10\x02\x32\xae\x02\n\x0c\x41uditService\x12\x89\x01\n\x10ListAuditEntries\x12\x31.morningai.api.tenants.v1.ListAuditEntriesRequest\x1a\x32.morningai.api.tenants.v1.ListAuditEntriesResponse\"\x0e\x8a\xb5\x18\naudit.read\x12\x91\x01\n\x12\x45xportAuditEntries\x12\x33.morningai.api.tenants.v1.ExportAuditEntriesRequest\x1a\x34.morningai.api.tenants.v1.ExportAuditEntriesResponse\"\x0e\x8a\xb5\x18\naudit.read0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$morningai/api/tenants/v1/audit.proto\x12\x18morningai.api.tenants.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&morningai/api/options/v1/options.proto\"\xf5\x01\n\nAuditEntry\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x10\n\x08resource\x18\x05 \x01(\t\x12(\n\x07\x64\x65tails\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x10\n\x08trace_id\x18\x07 \x01(\t\x12\x37\n\x07outcome\x18\x08 \x01(\x0e\x32&.morningai.api.tenants.v1.AuditOutcome\"\xc7\x01\n\x0b\x41uditFilter\x12\x0e\n\x06\x61\x63tion\x18\x01 \x01(\t\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x07outcome\x18\x05 \x01(\x0e\x32&.morningai.api.tenants.v1.AuditOutcome\"w\n\x17ListAuditEntriesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x35\n\x06\x66ilter\x18\x03 \x01(\x0b\x32%.morningai.api.tenants.v1.AuditFilter\"j\n\x18ListAuditEntriesResponse\x12\x35\n\x07\x65ntries\x18\x01 \x03(\x0b\x32$.morningai.api.tenants.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"C\n\x1aListOperatorEntriesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"m\n\x1bListOperatorEntriesResponse\x12\x35\n\x07\x65ntries\x18\x01 \x03(\x0b\x32$.morningai.api.tenants.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"R\n\x19\x45xportAuditEntriesRequest\x12\x35\n\x06\x66ilter\x18\x01 \x01(\x0b\x32%.morningai.api.tenants.v1.AuditFilter\"Q\n\x1a\x45xportAuditEntriesResponse\x12\x33\n\x05\x65ntry\x18\x01 \x01(\x0b\x32$.morningai.api.tenants.v1.AuditEntry*e\n\x0c\x41uditOutcome\x12\x1d\n\x19\x41UDIT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41UDIT_OUTCOME_SUCCEEDED\x10\x01\x12\x19\n\x15\x41UDIT_OUTCOME_REFUSED\x10\x02\x32\xc1\x03\n\x0c\x41uditService\x12\x89\x01\n\x10ListAuditEntries\x12\x31.morningai.api.tenants.v1.ListAuditEntriesRequest\x1a\x32.morningai.api.tenants.v1.ListAuditEntriesResponse\"\x0e\x8a\xb5\x18\naudit.read\x12\x90\x01\n\x13ListOperatorEntries\x12\x34.morningai.api.tenants.v1.ListOperatorEntriesRequest\x1a\x35.morningai.api.tenants.v1.ListOperatorEntriesResponse\"\x0c\x8a\xb5\x18\x08operator\x12\x91\x01\n\x12\x45xportAuditEntries\x12\x33.morningai.api.tenants.v1.ExportAuditEntriesRequest\x1a\x34.morningai.api.tenants.v1.ExportAuditEntriesResponse\"\x0e\x8a\xb5\x18\naudit.read0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,22 +36,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['ListAuditEntries']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['ListAuditEntries']._serialized_options = b'\212\265\030\naudit.read'
+  _globals['_AUDITSERVICE'].methods_by_name['ListOperatorEntries']._loaded_options = None
+  _globals['_AUDITSERVICE'].methods_by_name['ListOperatorEntries']._serialized_options = b'\212\265\030\010operator'
   _globals['_AUDITSERVICE'].methods_by_name['ExportAuditEntries']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['ExportAuditEntries']._serialized_options = b'\212\265\030\naudit.read'
-  _globals['_AUDITOUTCOME']._serialized_start=958
-  _globals['_AUDITOUTCOME']._serialized_end=1059
+  _globals['_AUDITOUTCOME']._serialized_start=1195
+  _globals['_AUDITOUTCOME']._serialized_end=1296
   _globals['_AUDITENTRY']._serialized_start=170
   _globals['_AUDITENTRY']._serialized_end=415
   _globals['_AUDITFILTER']._serialized_start=418
-  _globals['_AUDITFILTER']._serialized_end=560
-  _globals['_LISTAUDITENTRIESREQUEST']._serialized_start=562
-  _globals['_LISTAUDITENTRIESREQUEST']._serialized_end=681
-  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_start=683
-  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_end=789
-  _globals['_EXPORTAUDITENTRIESREQUEST']._serialized_start=791
-  _globals['_EXPORTAUDITENTRIESREQUEST']._serialized_end=873
-  _globals['_EXPORTAUDITENTRIESRESPONSE']._serialized_start=875
-  _globals['_EXPORTAUDITENTRIESRESPONSE']._serialized_end=956
-  _globals['_AUDITSERVICE']._serialized_start=1062
-  _globals['_AUDITSERVICE']._serialized_end=1364
+  _globals['_AUDITFILTER']._serialized_end=617
+  _globals['_LISTAUDITENTRIESREQUEST']._serialized_start=619
+  _globals['_LISTAUDITENTRIESREQUEST']._serialized_end=738
+  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_start=740
+  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_end=846
+  _globals['_LISTOPERATORENTRIESREQUEST']._serialized_start=848
+  _globals['_LISTOPERATORENTRIESREQUEST']._serialized_end=915
+  _globals['_LISTOPERATORENTRIESRESPONSE']._serialized_start=917
+  _globals['_LISTOPERATORENTRIESRESPONSE']._serialized_end=1026
+  _globals['_EXPORTAUDITENTRIESREQUEST']._serialized_start=1028
+  _globals['_EXPORTAUDITENTRIESREQUEST']._serialized_end=1110
+  _globals['_EXPORTAUDITENTRIESRESPONSE']._serialized_start=1112
+  _globals['_EXPORTAUDITENTRIESRESPONSE']._serialized_end=1193
+  _globals['_AUDITSERVICE']._serialized_start=1299
+  _globals['_AUDITSERVICE']._serialized_end=1748
 # @@protoc_insertion_point(module_scope)

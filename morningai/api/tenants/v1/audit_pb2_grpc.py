@@ -40,6 +40,11 @@ class AuditServiceStub:
                 request_serializer=morningai_dot_api_dot_tenants_dot_v1_dot_audit__pb2.ListAuditEntriesRequest.SerializeToString,
                 response_deserializer=morningai_dot_api_dot_tenants_dot_v1_dot_audit__pb2.ListAuditEntriesResponse.FromString,
                 _registered_method=True)
+        self.ListOperatorEntries = channel.unary_unary(
+                '/morningai.api.tenants.v1.AuditService/ListOperatorEntries',
+                request_serializer=morningai_dot_api_dot_tenants_dot_v1_dot_audit__pb2.ListOperatorEntriesRequest.SerializeToString,
+                response_deserializer=morningai_dot_api_dot_tenants_dot_v1_dot_audit__pb2.ListOperatorEntriesResponse.FromString,
+                _registered_method=True)
         self.ExportAuditEntries = channel.unary_stream(
                 '/morningai.api.tenants.v1.AuditService/ExportAuditEntries',
                 request_serializer=morningai_dot_api_dot_tenants_dot_v1_dot_audit__pb2.ExportAuditEntriesRequest.SerializeToString,
@@ -53,6 +58,13 @@ class AuditServiceServicer:
 
     def ListAuditEntries(self, request, context):
         """Lists entries, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOperatorEntries(self, request, context):
+        """Lists what operators did outside all tenants, newest first: prices of models. For the operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,6 +84,11 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.ListAuditEntries,
                     request_deserializer=morningai_dot_api_dot_tenants_dot_v1_dot_audit__pb2.ListAuditEntriesRequest.FromString,
                     response_serializer=morningai_dot_api_dot_tenants_dot_v1_dot_audit__pb2.ListAuditEntriesResponse.SerializeToString,
+            ),
+            'ListOperatorEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOperatorEntries,
+                    request_deserializer=morningai_dot_api_dot_tenants_dot_v1_dot_audit__pb2.ListOperatorEntriesRequest.FromString,
+                    response_serializer=morningai_dot_api_dot_tenants_dot_v1_dot_audit__pb2.ListOperatorEntriesResponse.SerializeToString,
             ),
             'ExportAuditEntries': grpc.unary_stream_rpc_method_handler(
                     servicer.ExportAuditEntries,
@@ -107,6 +124,33 @@ class AuditService:
             '/morningai.api.tenants.v1.AuditService/ListAuditEntries',
             morningai_dot_api_dot_tenants_dot_v1_dot_audit__pb2.ListAuditEntriesRequest.SerializeToString,
             morningai_dot_api_dot_tenants_dot_v1_dot_audit__pb2.ListAuditEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOperatorEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/morningai.api.tenants.v1.AuditService/ListOperatorEntries',
+            morningai_dot_api_dot_tenants_dot_v1_dot_audit__pb2.ListOperatorEntriesRequest.SerializeToString,
+            morningai_dot_api_dot_tenants_dot_v1_dot_audit__pb2.ListOperatorEntriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

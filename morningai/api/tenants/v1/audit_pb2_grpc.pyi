@@ -35,6 +35,8 @@ class AuditServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AuditServiceAsyncStub: ...
     ListAuditEntries: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ListAuditEntriesRequest, _audit_pb2.ListAuditEntriesResponse]
     """Lists entries, newest first."""
+    ListOperatorEntries: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ListOperatorEntriesRequest, _audit_pb2.ListOperatorEntriesResponse]
+    """Lists what operators did outside all tenants, newest first: prices of models. For the operator."""
     ExportAuditEntries: _grpc.UnaryStreamMultiCallable[_audit_pb2.ExportAuditEntriesRequest, _audit_pb2.ExportAuditEntriesResponse]
     """Streams entries, oldest first."""
 
@@ -45,6 +47,8 @@ class AuditServiceAsyncStub(AuditServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListAuditEntries: _aio.UnaryUnaryMultiCallable[_audit_pb2.ListAuditEntriesRequest, _audit_pb2.ListAuditEntriesResponse]  # type: ignore[assignment]
     """Lists entries, newest first."""
+    ListOperatorEntries: _aio.UnaryUnaryMultiCallable[_audit_pb2.ListOperatorEntriesRequest, _audit_pb2.ListOperatorEntriesResponse]  # type: ignore[assignment]
+    """Lists what operators did outside all tenants, newest first: prices of models. For the operator."""
     ExportAuditEntries: _aio.UnaryStreamMultiCallable[_audit_pb2.ExportAuditEntriesRequest, _audit_pb2.ExportAuditEntriesResponse]  # type: ignore[assignment]
     """Streams entries, oldest first."""
 
@@ -58,6 +62,14 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_audit_pb2.ListAuditEntriesResponse, _abc.Awaitable[_audit_pb2.ListAuditEntriesResponse]]:
         """Lists entries, newest first."""
+
+    @_abc_1.abstractmethod
+    def ListOperatorEntries(
+        self,
+        request: _audit_pb2.ListOperatorEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_pb2.ListOperatorEntriesResponse, _abc.Awaitable[_audit_pb2.ListOperatorEntriesResponse]]:
+        """Lists what operators did outside all tenants, newest first: prices of models. For the operator."""
 
     @_abc_1.abstractmethod
     def ExportAuditEntries(

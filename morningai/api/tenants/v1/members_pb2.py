@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from morningai.api.options.v1 import options_pb2 as morningai_dot_api_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&morningai/api/tenants/v1/members.proto\x12\x18morningai.api.tenants.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&morningai/api/options/v1/options.proto\"\xc1\x01\n\x06Member\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06issuer\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\r\n\x05\x65mail\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12\x32\n\x04role\x18\x06 \x01(\x0e\x32$.morningai.api.tenants.v1.MemberRole\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8e\x01\n\nInvitation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x32\n\x04role\x18\x03 \x01(\x0e\x32$.morningai.api.tenants.v1.MemberRole\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"O\n\x13InviteMemberRequest\x12\x38\n\ninvitation\x18\x01 \x01(\x0b\x32$.morningai.api.tenants.v1.Invitation\"_\n\x14InviteMemberResponse\x12\x38\n\ninvitation\x18\x01 \x01(\x0b\x32$.morningai.api.tenants.v1.Invitation\x12\r\n\x05token\x18\x02 \x01(\t\"(\n\x17\x41\x63\x63\x65ptInvitationRequest\x12\r\n\x05token\x18\x01 \x01(\t\"s\n\x18\x41\x63\x63\x65ptInvitationResponse\x12\x13\n\x0btenant_slug\x18\x01 \x01(\t\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x32\n\x04role\x18\x03 \x01(\x0e\x32$.morningai.api.tenants.v1.MemberRole\";\n\x12ListMembersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"a\n\x13ListMembersResponse\x12\x31\n\x07members\x18\x01 \x03(\x0b\x32 .morningai.api.tenants.v1.Member\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"G\n\x13UpdateMemberRequest\x12\x30\n\x06member\x18\x01 \x01(\x0b\x32 .morningai.api.tenants.v1.Member\"#\n\x13RemoveMemberRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x16\n\x14RemoveMemberResponse*\x87\x01\n\nMemberRole\x12\x1b\n\x17MEMBER_ROLE_UNSPECIFIED\x10\x00\x12\x15\n\x11MEMBER_ROLE_OWNER\x10\x01\x12\x15\n\x11MEMBER_ROLE_ADMIN\x10\x02\x12\x16\n\x12MEMBER_ROLE_MEMBER\x10\x03\x12\x16\n\x12MEMBER_ROLE_VIEWER\x10\x04\x32\x9b\x05\n\rMemberService\x12\x80\x01\n\x0cInviteMember\x12-.morningai.api.tenants.v1.InviteMemberRequest\x1a..morningai.api.tenants.v1.InviteMemberResponse\"\x11\x8a\xb5\x18\rmembers.write\x12\x91\x01\n\x10\x41\x63\x63\x65ptInvitation\x12\x31.morningai.api.tenants.v1.AcceptInvitationRequest\x1a\x32.morningai.api.tenants.v1.AcceptInvitationResponse\"\x16\x8a\xb5\x18\x12invitations.accept\x12|\n\x0bListMembers\x12,.morningai.api.tenants.v1.ListMembersRequest\x1a-.morningai.api.tenants.v1.ListMembersResponse\"\x10\x8a\xb5\x18\x0cmembers.read\x12r\n\x0cUpdateMember\x12-.morningai.api.tenants.v1.UpdateMemberRequest\x1a .morningai.api.tenants.v1.Member\"\x11\x8a\xb5\x18\rmembers.write\x12\x80\x01\n\x0cRemoveMember\x12-.morningai.api.tenants.v1.RemoveMemberRequest\x1a..morningai.api.tenants.v1.RemoveMemberResponse\"\x11\x8a\xb5\x18\rmembers.writeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&morningai/api/tenants/v1/members.proto\x12\x18morningai.api.tenants.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&morningai/api/options/v1/options.proto\"\xc1\x01\n\x06Member\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06issuer\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\r\n\x05\x65mail\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12\x32\n\x04role\x18\x06 \x01(\x0e\x32$.morningai.api.tenants.v1.MemberRole\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc2\x02\n\nInvitation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x32\n\x04role\x18\x03 \x01(\x0e\x32$.morningai.api.tenants.v1.MemberRole\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63reator\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x61\x63\x63\x65pt_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06member\x18\x08 \x01(\t\x12/\n\x0brevoke_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"O\n\x13InviteMemberRequest\x12\x38\n\ninvitation\x18\x01 \x01(\x0b\x32$.morningai.api.tenants.v1.Invitation\"_\n\x14InviteMemberResponse\x12\x38\n\ninvitation\x18\x01 \x01(\x0b\x32$.morningai.api.tenants.v1.Invitation\x12\r\n\x05token\x18\x02 \x01(\t\"(\n\x17\x41\x63\x63\x65ptInvitationRequest\x12\r\n\x05token\x18\x01 \x01(\t\"s\n\x18\x41\x63\x63\x65ptInvitationResponse\x12\x13\n\x0btenant_slug\x18\x01 \x01(\t\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x32\n\x04role\x18\x03 \x01(\x0e\x32$.morningai.api.tenants.v1.MemberRole\"?\n\x16ListInvitationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"m\n\x17ListInvitationsResponse\x12\x39\n\x0binvitations\x18\x01 \x03(\x0b\x32$.morningai.api.tenants.v1.Invitation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\'\n\x17RevokeInvitationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\";\n\x12ListMembersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"a\n\x13ListMembersResponse\x12\x31\n\x07members\x18\x01 \x03(\x0b\x32 .morningai.api.tenants.v1.Member\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"G\n\x13UpdateMemberRequest\x12\x30\n\x06member\x18\x01 \x01(\x0b\x32 .morningai.api.tenants.v1.Member\"#\n\x13RemoveMemberRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x16\n\x14RemoveMemberResponse*\x87\x01\n\nMemberRole\x12\x1b\n\x17MEMBER_ROLE_UNSPECIFIED\x10\x00\x12\x15\n\x11MEMBER_ROLE_OWNER\x10\x01\x12\x15\n\x11MEMBER_ROLE_ADMIN\x10\x02\x12\x16\n\x12MEMBER_ROLE_MEMBER\x10\x03\x12\x16\n\x12MEMBER_ROLE_VIEWER\x10\x04\x32\xf4\x07\n\rMemberService\x12\x92\x01\n\x0cInviteMember\x12-.morningai.api.tenants.v1.InviteMemberRequest\x1a..morningai.api.tenants.v1.InviteMemberResponse\"#\x8a\xb5\x18\rmembers.write\xaa\xb5\x18\x0emembers.invite\x12\x91\x01\n\x10\x41\x63\x63\x65ptInvitation\x12\x31.morningai.api.tenants.v1.AcceptInvitationRequest\x1a\x32.morningai.api.tenants.v1.AcceptInvitationResponse\"\x16\x8a\xb5\x18\x12invitations.accept\x12\x88\x01\n\x0fListInvitations\x12\x30.morningai.api.tenants.v1.ListInvitationsRequest\x1a\x31.morningai.api.tenants.v1.ListInvitationsResponse\"\x10\x8a\xb5\x18\x0cmembers.read\x12\x94\x01\n\x10RevokeInvitation\x12\x31.morningai.api.tenants.v1.RevokeInvitationRequest\x1a$.morningai.api.tenants.v1.Invitation\"\'\x8a\xb5\x18\rmembers.write\xaa\xb5\x18\x12invitations.revoke\x12|\n\x0bListMembers\x12,.morningai.api.tenants.v1.ListMembersRequest\x1a-.morningai.api.tenants.v1.ListMembersResponse\"\x10\x8a\xb5\x18\x0cmembers.read\x12\x84\x01\n\x0cUpdateMember\x12-.morningai.api.tenants.v1.UpdateMemberRequest\x1a .morningai.api.tenants.v1.Member\"#\x8a\xb5\x18\rmembers.write\xaa\xb5\x18\x0emembers.update\x12\x92\x01\n\x0cRemoveMember\x12-.morningai.api.tenants.v1.RemoveMemberRequest\x1a..morningai.api.tenants.v1.RemoveMemberResponse\"#\x8a\xb5\x18\rmembers.write\xaa\xb5\x18\x0emembers.removeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,39 +34,49 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'morningai.api.tenants.v1.me
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MEMBERSERVICE'].methods_by_name['InviteMember']._loaded_options = None
-  _globals['_MEMBERSERVICE'].methods_by_name['InviteMember']._serialized_options = b'\212\265\030\rmembers.write'
+  _globals['_MEMBERSERVICE'].methods_by_name['InviteMember']._serialized_options = b'\212\265\030\rmembers.write\252\265\030\016members.invite'
   _globals['_MEMBERSERVICE'].methods_by_name['AcceptInvitation']._loaded_options = None
   _globals['_MEMBERSERVICE'].methods_by_name['AcceptInvitation']._serialized_options = b'\212\265\030\022invitations.accept'
+  _globals['_MEMBERSERVICE'].methods_by_name['ListInvitations']._loaded_options = None
+  _globals['_MEMBERSERVICE'].methods_by_name['ListInvitations']._serialized_options = b'\212\265\030\014members.read'
+  _globals['_MEMBERSERVICE'].methods_by_name['RevokeInvitation']._loaded_options = None
+  _globals['_MEMBERSERVICE'].methods_by_name['RevokeInvitation']._serialized_options = b'\212\265\030\rmembers.write\252\265\030\022invitations.revoke'
   _globals['_MEMBERSERVICE'].methods_by_name['ListMembers']._loaded_options = None
   _globals['_MEMBERSERVICE'].methods_by_name['ListMembers']._serialized_options = b'\212\265\030\014members.read'
   _globals['_MEMBERSERVICE'].methods_by_name['UpdateMember']._loaded_options = None
-  _globals['_MEMBERSERVICE'].methods_by_name['UpdateMember']._serialized_options = b'\212\265\030\rmembers.write'
+  _globals['_MEMBERSERVICE'].methods_by_name['UpdateMember']._serialized_options = b'\212\265\030\rmembers.write\252\265\030\016members.update'
   _globals['_MEMBERSERVICE'].methods_by_name['RemoveMember']._loaded_options = None
-  _globals['_MEMBERSERVICE'].methods_by_name['RemoveMember']._serialized_options = b'\212\265\030\rmembers.write'
-  _globals['_MEMBERROLE']._serialized_start=1114
-  _globals['_MEMBERROLE']._serialized_end=1249
+  _globals['_MEMBERSERVICE'].methods_by_name['RemoveMember']._serialized_options = b'\212\265\030\rmembers.write\252\265\030\016members.remove'
+  _globals['_MEMBERROLE']._serialized_start=1511
+  _globals['_MEMBERROLE']._serialized_end=1646
   _globals['_MEMBER']._serialized_start=142
   _globals['_MEMBER']._serialized_end=335
   _globals['_INVITATION']._serialized_start=338
-  _globals['_INVITATION']._serialized_end=480
-  _globals['_INVITEMEMBERREQUEST']._serialized_start=482
-  _globals['_INVITEMEMBERREQUEST']._serialized_end=561
-  _globals['_INVITEMEMBERRESPONSE']._serialized_start=563
-  _globals['_INVITEMEMBERRESPONSE']._serialized_end=658
-  _globals['_ACCEPTINVITATIONREQUEST']._serialized_start=660
-  _globals['_ACCEPTINVITATIONREQUEST']._serialized_end=700
-  _globals['_ACCEPTINVITATIONRESPONSE']._serialized_start=702
-  _globals['_ACCEPTINVITATIONRESPONSE']._serialized_end=817
-  _globals['_LISTMEMBERSREQUEST']._serialized_start=819
-  _globals['_LISTMEMBERSREQUEST']._serialized_end=878
-  _globals['_LISTMEMBERSRESPONSE']._serialized_start=880
-  _globals['_LISTMEMBERSRESPONSE']._serialized_end=977
-  _globals['_UPDATEMEMBERREQUEST']._serialized_start=979
-  _globals['_UPDATEMEMBERREQUEST']._serialized_end=1050
-  _globals['_REMOVEMEMBERREQUEST']._serialized_start=1052
-  _globals['_REMOVEMEMBERREQUEST']._serialized_end=1087
-  _globals['_REMOVEMEMBERRESPONSE']._serialized_start=1089
-  _globals['_REMOVEMEMBERRESPONSE']._serialized_end=1111
-  _globals['_MEMBERSERVICE']._serialized_start=1252
-  _globals['_MEMBERSERVICE']._serialized_end=1919
+  _globals['_INVITATION']._serialized_end=660
+  _globals['_INVITEMEMBERREQUEST']._serialized_start=662
+  _globals['_INVITEMEMBERREQUEST']._serialized_end=741
+  _globals['_INVITEMEMBERRESPONSE']._serialized_start=743
+  _globals['_INVITEMEMBERRESPONSE']._serialized_end=838
+  _globals['_ACCEPTINVITATIONREQUEST']._serialized_start=840
+  _globals['_ACCEPTINVITATIONREQUEST']._serialized_end=880
+  _globals['_ACCEPTINVITATIONRESPONSE']._serialized_start=882
+  _globals['_ACCEPTINVITATIONRESPONSE']._serialized_end=997
+  _globals['_LISTINVITATIONSREQUEST']._serialized_start=999
+  _globals['_LISTINVITATIONSREQUEST']._serialized_end=1062
+  _globals['_LISTINVITATIONSRESPONSE']._serialized_start=1064
+  _globals['_LISTINVITATIONSRESPONSE']._serialized_end=1173
+  _globals['_REVOKEINVITATIONREQUEST']._serialized_start=1175
+  _globals['_REVOKEINVITATIONREQUEST']._serialized_end=1214
+  _globals['_LISTMEMBERSREQUEST']._serialized_start=1216
+  _globals['_LISTMEMBERSREQUEST']._serialized_end=1275
+  _globals['_LISTMEMBERSRESPONSE']._serialized_start=1277
+  _globals['_LISTMEMBERSRESPONSE']._serialized_end=1374
+  _globals['_UPDATEMEMBERREQUEST']._serialized_start=1376
+  _globals['_UPDATEMEMBERREQUEST']._serialized_end=1447
+  _globals['_REMOVEMEMBERREQUEST']._serialized_start=1449
+  _globals['_REMOVEMEMBERREQUEST']._serialized_end=1484
+  _globals['_REMOVEMEMBERRESPONSE']._serialized_start=1486
+  _globals['_REMOVEMEMBERRESPONSE']._serialized_end=1508
+  _globals['_MEMBERSERVICE']._serialized_start=1649
+  _globals['_MEMBERSERVICE']._serialized_end=2661
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,16 @@ class MemberServiceStub:
                 request_serializer=morningai_dot_api_dot_tenants_dot_v1_dot_members__pb2.AcceptInvitationRequest.SerializeToString,
                 response_deserializer=morningai_dot_api_dot_tenants_dot_v1_dot_members__pb2.AcceptInvitationResponse.FromString,
                 _registered_method=True)
+        self.ListInvitations = channel.unary_unary(
+                '/morningai.api.tenants.v1.MemberService/ListInvitations',
+                request_serializer=morningai_dot_api_dot_tenants_dot_v1_dot_members__pb2.ListInvitationsRequest.SerializeToString,
+                response_deserializer=morningai_dot_api_dot_tenants_dot_v1_dot_members__pb2.ListInvitationsResponse.FromString,
+                _registered_method=True)
+        self.RevokeInvitation = channel.unary_unary(
+                '/morningai.api.tenants.v1.MemberService/RevokeInvitation',
+                request_serializer=morningai_dot_api_dot_tenants_dot_v1_dot_members__pb2.RevokeInvitationRequest.SerializeToString,
+                response_deserializer=morningai_dot_api_dot_tenants_dot_v1_dot_members__pb2.Invitation.FromString,
+                _registered_method=True)
         self.ListMembers = channel.unary_unary(
                 '/morningai.api.tenants.v1.MemberService/ListMembers',
                 request_serializer=morningai_dot_api_dot_tenants_dot_v1_dot_members__pb2.ListMembersRequest.SerializeToString,
@@ -75,6 +85,20 @@ class MemberServiceServicer:
 
     def AcceptInvitation(self, request, context):
         """Makes the caller a member. Needs a token of an identity provider and the metadata `morningai-tenant: -`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListInvitations(self, request, context):
+        """Lists the tenant's invitations, newest first; accepted, revoked and expired ones too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeInvitation(self, request, context):
+        """Ends an invitation for good; refused for an accepted one, and for one to a role above the caller's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,6 +137,16 @@ def add_MemberServiceServicer_to_server(servicer, server):
                     servicer.AcceptInvitation,
                     request_deserializer=morningai_dot_api_dot_tenants_dot_v1_dot_members__pb2.AcceptInvitationRequest.FromString,
                     response_serializer=morningai_dot_api_dot_tenants_dot_v1_dot_members__pb2.AcceptInvitationResponse.SerializeToString,
+            ),
+            'ListInvitations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListInvitations,
+                    request_deserializer=morningai_dot_api_dot_tenants_dot_v1_dot_members__pb2.ListInvitationsRequest.FromString,
+                    response_serializer=morningai_dot_api_dot_tenants_dot_v1_dot_members__pb2.ListInvitationsResponse.SerializeToString,
+            ),
+            'RevokeInvitation': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeInvitation,
+                    request_deserializer=morningai_dot_api_dot_tenants_dot_v1_dot_members__pb2.RevokeInvitationRequest.FromString,
+                    response_serializer=morningai_dot_api_dot_tenants_dot_v1_dot_members__pb2.Invitation.SerializeToString,
             ),
             'ListMembers': grpc.unary_unary_rpc_method_handler(
                     servicer.ListMembers,
@@ -185,6 +219,60 @@ class MemberService:
             '/morningai.api.tenants.v1.MemberService/AcceptInvitation',
             morningai_dot_api_dot_tenants_dot_v1_dot_members__pb2.AcceptInvitationRequest.SerializeToString,
             morningai_dot_api_dot_tenants_dot_v1_dot_members__pb2.AcceptInvitationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListInvitations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/morningai.api.tenants.v1.MemberService/ListInvitations',
+            morningai_dot_api_dot_tenants_dot_v1_dot_members__pb2.ListInvitationsRequest.SerializeToString,
+            morningai_dot_api_dot_tenants_dot_v1_dot_members__pb2.ListInvitationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeInvitation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/morningai.api.tenants.v1.MemberService/RevokeInvitation',
+            morningai_dot_api_dot_tenants_dot_v1_dot_members__pb2.RevokeInvitationRequest.SerializeToString,
+            morningai_dot_api_dot_tenants_dot_v1_dot_members__pb2.Invitation.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,10 @@ class MemberServiceStub:
     """Makes an invitation whose token is shown this once. Nobody invites to a role above their own."""
     AcceptInvitation: _grpc.UnaryUnaryMultiCallable[_members_pb2.AcceptInvitationRequest, _members_pb2.AcceptInvitationResponse]
     """Makes the caller a member. Needs a token of an identity provider and the metadata `morningai-tenant: -`."""
+    ListInvitations: _grpc.UnaryUnaryMultiCallable[_members_pb2.ListInvitationsRequest, _members_pb2.ListInvitationsResponse]
+    """Lists the tenant's invitations, newest first; accepted, revoked and expired ones too."""
+    RevokeInvitation: _grpc.UnaryUnaryMultiCallable[_members_pb2.RevokeInvitationRequest, _members_pb2.Invitation]
+    """Ends an invitation for good; refused for an accepted one, and for one to a role above the caller's."""
     ListMembers: _grpc.UnaryUnaryMultiCallable[_members_pb2.ListMembersRequest, _members_pb2.ListMembersResponse]
     """Lists the tenant's members, newest first."""
     UpdateMember: _grpc.UnaryUnaryMultiCallable[_members_pb2.UpdateMemberRequest, _members_pb2.Member]
@@ -53,6 +57,10 @@ class MemberServiceAsyncStub(MemberServiceStub):
     """Makes an invitation whose token is shown this once. Nobody invites to a role above their own."""
     AcceptInvitation: _aio.UnaryUnaryMultiCallable[_members_pb2.AcceptInvitationRequest, _members_pb2.AcceptInvitationResponse]  # type: ignore[assignment]
     """Makes the caller a member. Needs a token of an identity provider and the metadata `morningai-tenant: -`."""
+    ListInvitations: _aio.UnaryUnaryMultiCallable[_members_pb2.ListInvitationsRequest, _members_pb2.ListInvitationsResponse]  # type: ignore[assignment]
+    """Lists the tenant's invitations, newest first; accepted, revoked and expired ones too."""
+    RevokeInvitation: _aio.UnaryUnaryMultiCallable[_members_pb2.RevokeInvitationRequest, _members_pb2.Invitation]  # type: ignore[assignment]
+    """Ends an invitation for good; refused for an accepted one, and for one to a role above the caller's."""
     ListMembers: _aio.UnaryUnaryMultiCallable[_members_pb2.ListMembersRequest, _members_pb2.ListMembersResponse]  # type: ignore[assignment]
     """Lists the tenant's members, newest first."""
     UpdateMember: _aio.UnaryUnaryMultiCallable[_members_pb2.UpdateMemberRequest, _members_pb2.Member]  # type: ignore[assignment]
@@ -78,6 +86,22 @@ class MemberServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_members_pb2.AcceptInvitationResponse, _abc.Awaitable[_members_pb2.AcceptInvitationResponse]]:
         """Makes the caller a member. Needs a token of an identity provider and the metadata `morningai-tenant: -`."""
+
+    @_abc_1.abstractmethod
+    def ListInvitations(
+        self,
+        request: _members_pb2.ListInvitationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_members_pb2.ListInvitationsResponse, _abc.Awaitable[_members_pb2.ListInvitationsResponse]]:
+        """Lists the tenant's invitations, newest first; accepted, revoked and expired ones too."""
+
+    @_abc_1.abstractmethod
+    def RevokeInvitation(
+        self,
+        request: _members_pb2.RevokeInvitationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_members_pb2.Invitation, _abc.Awaitable[_members_pb2.Invitation]]:
+        """Ends an invitation for good; refused for an accepted one, and for one to a role above the caller's."""
 
     @_abc_1.abstractmethod
     def ListMembers(

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from morningai.api.options.v1 import options_pb2 as morningai_dot_api_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&morningai/api/tenants/v1/tenants.proto\x12\x18morningai.api.tenants.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&morningai/api/options/v1/options.proto\"\xa1\x01\n\x06Tenant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04slug\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x05state\x18\x05 \x01(\x0e\x32%.morningai.api.tenants.v1.TenantState\"G\n\x13\x43reateTenantRequest\x12\x30\n\x06tenant\x18\x01 \x01(\x0b\x32 .morningai.api.tenants.v1.Tenant\"Y\n\x14\x43reateTenantResponse\x12\x30\n\x06tenant\x18\x01 \x01(\x0b\x32 .morningai.api.tenants.v1.Tenant\x12\x0f\n\x07\x61pi_key\x18\x02 \x01(\t\" \n\x10GetTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\";\n\x12ListTenantsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"a\n\x13ListTenantsResponse\x12\x31\n\x07tenants\x18\x01 \x03(\x0b\x32 .morningai.api.tenants.v1.Tenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x14SuspendTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"#\n\x13ResumeTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t*`\n\x0bTenantState\x12\x1c\n\x18TENANT_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13TENANT_STATE_ACTIVE\x10\x01\x12\x1a\n\x16TENANT_STATE_SUSPENDED\x10\x02\x32\xd3\x04\n\rTenantService\x12{\n\x0c\x43reateTenant\x12-.morningai.api.tenants.v1.CreateTenantRequest\x1a..morningai.api.tenants.v1.CreateTenantResponse\"\x0c\x8a\xb5\x18\x08operator\x12k\n\tGetTenant\x12*.morningai.api.tenants.v1.GetTenantRequest\x1a .morningai.api.tenants.v1.Tenant\"\x10\x8a\xb5\x18\x0ctenants.read\x12x\n\x0bListTenants\x12,.morningai.api.tenants.v1.ListTenantsRequest\x1a-.morningai.api.tenants.v1.ListTenantsResponse\"\x0c\x8a\xb5\x18\x08operator\x12o\n\rSuspendTenant\x12..morningai.api.tenants.v1.SuspendTenantRequest\x1a .morningai.api.tenants.v1.Tenant\"\x0c\x8a\xb5\x18\x08operator\x12m\n\x0cResumeTenant\x12-.morningai.api.tenants.v1.ResumeTenantRequest\x1a .morningai.api.tenants.v1.Tenant\"\x0c\x8a\xb5\x18\x08operatorb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&morningai/api/tenants/v1/tenants.proto\x12\x18morningai.api.tenants.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&morningai/api/options/v1/options.proto\"\xa1\x01\n\x06Tenant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04slug\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x05state\x18\x05 \x01(\x0e\x32%.morningai.api.tenants.v1.TenantState\"G\n\x13\x43reateTenantRequest\x12\x30\n\x06tenant\x18\x01 \x01(\x0b\x32 .morningai.api.tenants.v1.Tenant\"Y\n\x14\x43reateTenantResponse\x12\x30\n\x06tenant\x18\x01 \x01(\x0b\x32 .morningai.api.tenants.v1.Tenant\x12\x0f\n\x07\x61pi_key\x18\x02 \x01(\t\" \n\x10GetTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"G\n\x13UpdateTenantRequest\x12\x30\n\x06tenant\x18\x01 \x01(\x0b\x32 .morningai.api.tenants.v1.Tenant\";\n\x12ListTenantsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"a\n\x13ListTenantsResponse\x12\x31\n\x07tenants\x18\x01 \x03(\x0b\x32 .morningai.api.tenants.v1.Tenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x14SuspendTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"#\n\x13ResumeTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t*`\n\x0bTenantState\x12\x1c\n\x18TENANT_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13TENANT_STATE_ACTIVE\x10\x01\x12\x1a\n\x16TENANT_STATE_SUSPENDED\x10\x02\x32\x93\x06\n\rTenantService\x12\x8d\x01\n\x0c\x43reateTenant\x12-.morningai.api.tenants.v1.CreateTenantRequest\x1a..morningai.api.tenants.v1.CreateTenantResponse\"\x1e\x8a\xb5\x18\x08operator\xaa\xb5\x18\x0etenants.create\x12k\n\tGetTenant\x12*.morningai.api.tenants.v1.GetTenantRequest\x1a .morningai.api.tenants.v1.Tenant\"\x10\x8a\xb5\x18\x0ctenants.read\x12\x84\x01\n\x0cUpdateTenant\x12-.morningai.api.tenants.v1.UpdateTenantRequest\x1a .morningai.api.tenants.v1.Tenant\"#\x8a\xb5\x18\rtenants.write\xaa\xb5\x18\x0etenants.update\x12x\n\x0bListTenants\x12,.morningai.api.tenants.v1.ListTenantsRequest\x1a-.morningai.api.tenants.v1.ListTenantsResponse\"\x0c\x8a\xb5\x18\x08operator\x12\x82\x01\n\rSuspendTenant\x12..morningai.api.tenants.v1.SuspendTenantRequest\x1a .morningai.api.tenants.v1.Tenant\"\x1f\x8a\xb5\x18\x08operator\xaa\xb5\x18\x0ftenants.suspend\x12\x7f\n\x0cResumeTenant\x12-.morningai.api.tenants.v1.ResumeTenantRequest\x1a .morningai.api.tenants.v1.Tenant\"\x1e\x8a\xb5\x18\x08operator\xaa\xb5\x18\x0etenants.resumeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,17 +34,19 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'morningai.api.tenants.v1.te
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TENANTSERVICE'].methods_by_name['CreateTenant']._loaded_options = None
-  _globals['_TENANTSERVICE'].methods_by_name['CreateTenant']._serialized_options = b'\212\265\030\010operator'
+  _globals['_TENANTSERVICE'].methods_by_name['CreateTenant']._serialized_options = b'\212\265\030\010operator\252\265\030\016tenants.create'
   _globals['_TENANTSERVICE'].methods_by_name['GetTenant']._loaded_options = None
   _globals['_TENANTSERVICE'].methods_by_name['GetTenant']._serialized_options = b'\212\265\030\014tenants.read'
+  _globals['_TENANTSERVICE'].methods_by_name['UpdateTenant']._loaded_options = None
+  _globals['_TENANTSERVICE'].methods_by_name['UpdateTenant']._serialized_options = b'\212\265\030\rtenants.write\252\265\030\016tenants.update'
   _globals['_TENANTSERVICE'].methods_by_name['ListTenants']._loaded_options = None
   _globals['_TENANTSERVICE'].methods_by_name['ListTenants']._serialized_options = b'\212\265\030\010operator'
   _globals['_TENANTSERVICE'].methods_by_name['SuspendTenant']._loaded_options = None
-  _globals['_TENANTSERVICE'].methods_by_name['SuspendTenant']._serialized_options = b'\212\265\030\010operator'
+  _globals['_TENANTSERVICE'].methods_by_name['SuspendTenant']._serialized_options = b'\212\265\030\010operator\252\265\030\017tenants.suspend'
   _globals['_TENANTSERVICE'].methods_by_name['ResumeTenant']._loaded_options = None
-  _globals['_TENANTSERVICE'].methods_by_name['ResumeTenant']._serialized_options = b'\212\265\030\010operator'
-  _globals['_TENANTSTATE']._serialized_start=738
-  _globals['_TENANTSTATE']._serialized_end=834
+  _globals['_TENANTSERVICE'].methods_by_name['ResumeTenant']._serialized_options = b'\212\265\030\010operator\252\265\030\016tenants.resume'
+  _globals['_TENANTSTATE']._serialized_start=811
+  _globals['_TENANTSTATE']._serialized_end=907
   _globals['_TENANT']._serialized_start=142
   _globals['_TENANT']._serialized_end=303
   _globals['_CREATETENANTREQUEST']._serialized_start=305
@@ -53,14 +55,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATETENANTRESPONSE']._serialized_end=467
   _globals['_GETTENANTREQUEST']._serialized_start=469
   _globals['_GETTENANTREQUEST']._serialized_end=501
-  _globals['_LISTTENANTSREQUEST']._serialized_start=503
-  _globals['_LISTTENANTSREQUEST']._serialized_end=562
-  _globals['_LISTTENANTSRESPONSE']._serialized_start=564
-  _globals['_LISTTENANTSRESPONSE']._serialized_end=661
-  _globals['_SUSPENDTENANTREQUEST']._serialized_start=663
-  _globals['_SUSPENDTENANTREQUEST']._serialized_end=699
-  _globals['_RESUMETENANTREQUEST']._serialized_start=701
-  _globals['_RESUMETENANTREQUEST']._serialized_end=736
-  _globals['_TENANTSERVICE']._serialized_start=837
-  _globals['_TENANTSERVICE']._serialized_end=1432
+  _globals['_UPDATETENANTREQUEST']._serialized_start=503
+  _globals['_UPDATETENANTREQUEST']._serialized_end=574
+  _globals['_LISTTENANTSREQUEST']._serialized_start=576
+  _globals['_LISTTENANTSREQUEST']._serialized_end=635
+  _globals['_LISTTENANTSRESPONSE']._serialized_start=637
+  _globals['_LISTTENANTSRESPONSE']._serialized_end=734
+  _globals['_SUSPENDTENANTREQUEST']._serialized_start=736
+  _globals['_SUSPENDTENANTREQUEST']._serialized_end=772
+  _globals['_RESUMETENANTREQUEST']._serialized_start=774
+  _globals['_RESUMETENANTREQUEST']._serialized_end=809
+  _globals['_TENANTSERVICE']._serialized_start=910
+  _globals['_TENANTSERVICE']._serialized_end=1697
 # @@protoc_insertion_point(module_scope)

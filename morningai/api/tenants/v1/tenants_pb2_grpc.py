@@ -45,6 +45,11 @@ class TenantServiceStub:
                 request_serializer=morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.GetTenantRequest.SerializeToString,
                 response_deserializer=morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.Tenant.FromString,
                 _registered_method=True)
+        self.UpdateTenant = channel.unary_unary(
+                '/morningai.api.tenants.v1.TenantService/UpdateTenant',
+                request_serializer=morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.UpdateTenantRequest.SerializeToString,
+                response_deserializer=morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.Tenant.FromString,
+                _registered_method=True)
         self.ListTenants = channel.unary_unary(
                 '/morningai.api.tenants.v1.TenantService/ListTenants',
                 request_serializer=morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.ListTenantsRequest.SerializeToString,
@@ -75,6 +80,13 @@ class TenantServiceServicer:
 
     def GetTenant(self, request, context):
         """Returns the caller's own tenant.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateTenant(self, request, context):
+        """Changes the display name of the caller's own tenant. For its owners.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -112,6 +124,11 @@ def add_TenantServiceServicer_to_server(servicer, server):
             'GetTenant': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTenant,
                     request_deserializer=morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.GetTenantRequest.FromString,
+                    response_serializer=morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.Tenant.SerializeToString,
+            ),
+            'UpdateTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateTenant,
+                    request_deserializer=morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.UpdateTenantRequest.FromString,
                     response_serializer=morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.Tenant.SerializeToString,
             ),
             'ListTenants': grpc.unary_unary_rpc_method_handler(
@@ -184,6 +201,33 @@ class TenantService:
             target,
             '/morningai.api.tenants.v1.TenantService/GetTenant',
             morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.GetTenantRequest.SerializeToString,
+            morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.Tenant.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/morningai.api.tenants.v1.TenantService/UpdateTenant',
+            morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.UpdateTenantRequest.SerializeToString,
             morningai_dot_api_dot_tenants_dot_v1_dot_tenants__pb2.Tenant.FromString,
             options,
             channel_credentials,
