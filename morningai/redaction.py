@@ -29,9 +29,13 @@ _FORMS: tuple[tuple[re.Pattern[str], str], ...] = (
         ),
         HIDDEN,
     ),
-    (re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@\"'<>]+@", re.IGNORECASE), rf"\1{HIDDEN}@"),
+    # user:password@, and a token in the place of a user
+    (
+        re.compile(r"(\b[a-z][a-z0-9+.-]*://)(?:[^\s/@:\"'<>]*:[^\s/@\"'<>]+|[\w.~-]{16,})@", re.IGNORECASE),
+        rf"\1{HIDDEN}@",
+    ),
     (re.compile(r"\b((?:bearer|basic)\s+)[\w.~+/=-]{16,}", re.IGNORECASE), rf"\1{HIDDEN}"),
-    (re.compile(r"\b(authorization:\s+(?:\w+\s+)?)[\w.~+/=-]{4,}", re.IGNORECASE), rf"\1{HIDDEN}"),
+    (re.compile(r"\b(authorization:\s+(?:bearer|basic)\s+)[\w.~+/=-]{4,}", re.IGNORECASE), rf"\1{HIDDEN}"),
     # password=…, and "api_key": "…" as JSON and Python write it
     (
         re.compile(

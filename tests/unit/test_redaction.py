@@ -35,6 +35,7 @@ SECRETS = {
 SPELLINGS = {
     "postgresql://docs_app:hunter22@db:5432/x": "hunter22",
     "https://deploy:t0ken-of-mine@git.example.org/a.git": "t0ken-of-mine",
+    "https://x0123456789abcdef01@git.example.org/a.git": "x0123456789abcdef01",
     "host=db user=docs_app password=hunter22 port=1": "hunter22",
     '{"api_key": "hunter22"}': "hunter22",
     "{'Authorization': 'hunter22'}": "hunter22",
@@ -49,6 +50,8 @@ HARMLESS = [
     "key:mk_0123456789abcdef may not publish",
     "bearer of news; a basic question; sk-learn; mail to a@example.org",
     "a|g|b",
+    "Write ssh://user@host/path or https://host/path.",
+    "Send the metadata authorization: Bearer <key>.",
 ]
 
 
