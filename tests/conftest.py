@@ -131,6 +131,10 @@ class TestDatabase:
         with self._connect() as connection:
             return connection.execute(query, parameters).fetchall()  # type: ignore[arg-type]
 
+    def rows_of(self, query: str, parameters: dict[str, object]) -> list[tuple[object, ...]]:
+        with self._connect() as connection:
+            return connection.execute(query, parameters).fetchall()  # type: ignore[arg-type]
+
     def execute(self, statement: str) -> None:
         with self._connect() as connection:
             connection.execute(statement)  # type: ignore[arg-type]

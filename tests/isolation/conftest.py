@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from uuid import UUID, uuid4
 
 import psycopg
@@ -10,20 +11,53 @@ from tests.conftest import PostgresServer, clone
 from tests.isolation.checks import send
 from tests.isolation.world import World, make_world
 
-CALLS_TRIED = "calls_tried"
+# What the tests note, and how the summary says the sum.
+FIGURES = {
+    "rows": "Ways to rows tried in PostgreSQL: {}",
+    "bus": "Calls tried on the bus: {}",
+    "rpc": "Calls tried over RPC: {}",
+}
+MUTANTS, KILLED = "mutants", "killed"
 
 
 @pytest.fixture
-def calls_tried(request: pytest.FixtureRequest) -> Callable[[int], None]:
-    """Notes how many calls a test tried; the sum is a figure of the proof."""
-    return lambda count: request.node.user_properties.append((CALLS_TRIED, count))
+def tried(request: pytest.FixtureRequest) -> Callable[[str, int], None]:
+    """`tried("bus", 12)` notes a figure of the proof."""
+    return lambda kind, count: request.node.user_properties.append((kind, count))
+
+
+@pytest.fixture
+def killed(request: pytest.FixtureRequest) -> Callable[[Collection[object], Collection[object]], None]:
+    """`killed(mutants, noticed)`: each mutant must be among what the named assertion noticed."""
+
+    def note(mutants: Collection[object], noticed: Collection[object]) -> None:
+        assert mutants, "no mutant was made"
+        survived = [mutant for mutant in mutants if mutant not in noticed]
+        request.node.user_properties += [(MUTANTS, len(mutants)), (KILLED, len(mutants) - len(survived))]
+        assert survived == []
+
+    return note
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    reports = terminalreporter.getreports("passed")
-    counts = [value for report in reports for name, value in report.user_properties if name == CALLS_TRIED]
-    if counts:
-        terminalreporter.write_line(f"Calls tried on the bus: {sum(counts)}")
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    noted = Counter[str]()
+    for report in reports:
+        noted.update(dict(_summed(report.user_properties)))
+    for kind, line in FIGURES.items():
+        if noted[kind]:
+            terminalreporter.write_line(line.format(f"{noted[kind]:,}"))
+    if noted[MUTANTS]:
+        terminalreporter.write_line(f"Mutants killed: {noted[KILLED]:,} of {noted[MUTANTS]:,}")
+
+
+def _summed(properties: list[tuple[str, object]]) -> Counter[str]:
+    known = {*FIGURES, MUTANTS, KILLED}
+    counts = Counter[str]()
+    for name, value in properties:
+        if name in known and isinstance(value, int):
+            counts[name] += value
+    return counts
 
 
 @pytest.fixture(scope="session")

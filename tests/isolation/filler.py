@@ -24,6 +24,7 @@ OVERRIDES: dict[str, Row] = {
     "gateway.data_keys": {"is_current": False},
     "docs.data_keys": {"is_current": False},
     "docs.sources": {"kind": "remote", "remote_uri": "https://example.org/repository"},
+    "docs.snapshots": {"state": "ready", "ready_at": "2026-01-01T00:00:00Z"},
     "docs.document_versions": {"content": "text", "content_hash": hashlib.sha256(b"text").hexdigest()},
     "tenancy.audit_log": {"action": "keys.create"},
 }

@@ -27,9 +27,9 @@ def tenants(database):
 
 
 @pytest.mark.parametrize(("own", "other"), PAIRS, ids=[f"{own} against {other}" for own, other in PAIRS])
-async def test_a_subscriber_may_do_nothing_but_hear_and_acknowledge(door, nats_url, tenants, own, other, calls_tried):
+async def test_a_subscriber_may_do_nothing_but_hear_and_acknowledge(door, nats_url, tenants, own, other, tried):
     visitor = await visit_as(nats_url, token=tenants[own].api_key)
-    calls_tried(await assert_may_do_nothing_else(visitor, tenants[own], tenants[other]))
+    tried("bus", await assert_may_do_nothing_else(visitor, tenants[own], tenants[other]))
     await visitor.client.close()
 
 
@@ -50,9 +50,9 @@ async def test_a_subscriber_cannot_have_anything_sent_to_another_by_a_reply_subj
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_service_may_do_what_the_catalogue_says(nats_url, tenant, service, calls_tried):
+async def test_a_service_may_do_what_the_catalogue_says(nats_url, tenant, service, tried):
     visitor = await visit_as(nats_url, user=service, password=PASSWORD, inbox_prefix=inbox_prefix(service))
-    calls_tried(await assert_may_do_what_the_catalogue_says(visitor, service, tenant))
+    tried("bus", await assert_may_do_what_the_catalogue_says(visitor, service, tenant))
     await visitor.client.close()
 
 

@@ -58,8 +58,8 @@ INVALID_PROOFS = {
 
 
 @pytest.mark.parametrize("login", APP_LOGINS)
-def test_with_the_proof_of_a_no_row_of_b_is_seen_changed_or_made(world, login):
-    assert_no_row_of_another_tenant(world, login)
+def test_with_the_proof_of_a_no_row_of_b_is_seen_changed_or_made(world, login, tried):
+    tried("rows", assert_no_row_of_another_tenant(world, login))
 
 
 @pytest.mark.parametrize("login", APP_LOGINS)
@@ -85,8 +85,8 @@ def test_the_rows_that_b_is_refused_are_accepted_of_a(world, login):
 
 @pytest.mark.parametrize("kind", INVALID_PROOFS)
 @pytest.mark.parametrize("login", APP_LOGINS)
-def test_without_a_valid_proof_there_is_no_row(world, login, kind):
-    assert_no_row_at_all(world, login, INVALID_PROOFS[kind](world))
+def test_without_a_valid_proof_there_is_no_row(world, login, kind, tried):
+    tried("rows", assert_no_row_at_all(world, login, INVALID_PROOFS[kind](world)))
 
 
 def test_the_proof_that_the_expired_one_is_compared_with_is_valid(world):

@@ -244,7 +244,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.mark.parametrize("path", PUBLIC)
-async def test_no_rpc_gives_another_tenant_s_data(world, path):
+async def test_no_rpc_gives_another_tenant_s_data(world, path, tried):
+    tried("rpc", len(world.tried[path]))
     assert {name: found for name, made in world.tried[path].items() if (found := leaks(world, name, made))} == {}
 
 
@@ -322,12 +323,14 @@ async def not_denied(world: World, address: str, scope: str) -> dict[str, grpc.S
 
 
 @pytest.mark.parametrize("credential", CREDENTIALS)
-async def test_every_rpc_refuses_a_credential_that_is_not_valid(world, credential):
+async def test_every_rpc_refuses_a_credential_that_is_not_valid(world, credential, tried):
+    tried("rpc", len(PUBLIC))
     assert await not_unauthenticated(world, world.platform.address, credential) == {}
 
 
 @pytest.mark.parametrize("scope", [*SCOPES, "operator"])
-async def test_every_rpc_refuses_a_key_without_its_scope(world, scope):
+async def test_every_rpc_refuses_a_key_without_its_scope(world, scope, tried):
+    tried("rpc", sum(rpc.scope == scope for rpc in PUBLIC.values()))
     assert await not_denied(world, world.platform.address, scope) == {}
 
 
@@ -398,7 +401,8 @@ def grant_of(world: World, scopes: list[str], lifetime: str = "1 minute") -> str
 
 
 @pytest.mark.parametrize("proof", PROOFS)
-async def test_every_service_behind_the_door_checks_proofs_itself(world, proof):
+async def test_every_service_behind_the_door_checks_proofs_itself(world, proof, tried):
+    tried("rpc", len(OTHERS) * len(RPCS))
     said: dict[str, dict[str, grpc.StatusCode]] = {}
     for service in OTHERS:
         for path, rpc in RPCS.items():
@@ -421,13 +425,13 @@ MUTANTS = {
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
-async def test_a_gateway_that_forgets_a_check_is_noticed(world, mutant, monkeypatch):
+async def test_a_gateway_that_forgets_a_check_is_noticed(world, mutant, monkeypatch, killed):
     owner, name, forgetful, check, case = MUTANTS[mutant]
     # Else what is known of a credential would refuse it before.
     monkeypatch.setattr(Authenticator, "known_grant", checking_nothing(world.bravo))
     monkeypatch.setattr(owner, name, forgetful(world.bravo))
     async with another_gateway(world) as address:
-        assert await check(world, address, case) != {}
+        killed([mutant], [mutant] if await check(world, address, case) else [])
 
 
 async def test_the_same_gateway_that_forgets_nothing_is_not(world):
@@ -453,10 +457,11 @@ def service_of(rpc: Rpc, *, scoped: bool) -> str:
 
 
 @pytest.mark.parametrize("path", [path for path, rpc in RPCS.items() if rpc.scope])
-async def test_a_server_with_a_method_whose_scope_was_dropped_does_not_start(path):
+async def test_a_server_with_a_method_whose_scope_was_dropped_does_not_start(path, killed):
     RpcServer("unix:/nowhere", [service_of(RPCS[path], scoped=True)])
-    with pytest.raises(UndeclaredScope, match=RPCS[path].method.name):
+    with pytest.raises(UndeclaredScope) as caught:
         RpcServer("unix:/nowhere", [service_of(RPCS[path], scoped=False)])
+    killed([RPCS[path].method.name], str(caught.value))
 
 
 async def test_one_method_alone_has_no_scope_and_it_is_internal():
