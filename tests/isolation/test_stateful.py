@@ -256,7 +256,7 @@ def machine_of(shop: Shop) -> type[RuleBasedStateMachine]:
             other = self.grant(self.tenant(number + 1))
 
             async def work() -> None:
-                with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
+                with contextlib.suppress(psycopg.errors.InsufficientPrivilege, psycopg.errors.DuplicateCursor):
                     async with self.session(number) as session:
                         await session.execute(LEFTOVERS[kind].replace("%(other)s", f"'{other}'"))
 
