@@ -36,6 +36,8 @@ class Issuer(BaseModel):
 class Settings(ServiceSettings):
     callout_password: str = Field(description="of tenancy's second user on the bus, who admits subscribers")
     issuer_secret: str = Field(description="what the key is derived from that signs subscribers' credentials")
+    connections_per_tenant: int = Field(default=32, ge=1, description="of a tenant's subscribers at a time")
+    durables_per_tenant: int = Field(default=32, ge=1, description="keys of a tenant whose replay is kept")
     identity_issuers: tuple[Issuer, ...] = Field(default=(), description="JSON list of the identity providers")
     identity_leeway_seconds: float = Field(default=10.0, ge=0, le=120, description="between two clocks")
     identity_keys_seconds: float = Field(default=300.0, gt=0, description="how long a provider's keys are kept")
