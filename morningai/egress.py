@@ -98,7 +98,7 @@ async def resolve(host: str, port: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class EgressGuard:
-    """Checks destinations; one per process, from its settings."""
+    """Checks destinations; one for each purpose, from its own setting."""
 
     allowed: AllowList = field(default_factory=AllowList)
     resolver: Resolver = resolve
@@ -114,11 +114,11 @@ class EgressGuard:
         for address in addresses:
             if reach_of(address) != "public" and not self.allowed.allows(name, address):
                 # Which address is for the operator alone: told to a tenant, it would map the network inside.
-                log.warning("egress.refused", host=name, address=str(address))
+                log.warning("egress.refused", host=name, address=str(address), field=input_field)
                 raise InvalidInput(
                     input_field,
                     f"host '{host}' has an internal address.",
-                    remedy="Use a public host, or ask the operator to add it to MORNINGAI_EGRESS_ALLOWED.",
+                    remedy="Use a public host, or ask the operator to allow it.",
                 )
         return Destination(host=name, port=port, addresses=tuple(str(address) for address in addresses))
 

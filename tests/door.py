@@ -49,7 +49,7 @@ class Connected:
 Connect = Callable[..., Awaitable[Connected]]
 
 
-def door_settings(database: TestDatabase, nats_url: str, folder: Path) -> Settings:
+def door_settings(database: TestDatabase, nats_url: str, folder: Path, **settings: object) -> Settings:
     return Settings(
         database_dsn=database.dsn("tenancy_app"),
         relay_dsn=database.dsn("tenancy_relay"),
@@ -60,6 +60,7 @@ def door_settings(database: TestDatabase, nats_url: str, folder: Path) -> Settin
         issuer_secret=PASSWORD,
         grpc_address=f"unix:{folder}/tenancy.sock",
         work_dir=folder,
+        **settings,  # type: ignore[arg-type]
     )
 
 

@@ -44,9 +44,12 @@ def _making() -> list[str]:
 
 
 def _serving_subscribers() -> list[str]:
-    """Making a key's durable, which can have no filter but public events; passing acknowledgements on."""
+    """Making a key's durable, which can have no filter but public events, finding and removing those that are not
+    needed; passing acknowledgements on."""
     made = f"$JS.API.CONSUMER.CREATE.{subjects.PUBLIC_STREAM}.*.{subjects.PUBLIC_PREFIX}.*.>"
-    return [made, f"$JS.ACK.{subjects.PUBLIC_STREAM}.*.>"]
+    found = f"$JS.API.CONSUMER.NAMES.{subjects.PUBLIC_STREAM}"
+    removed = f"$JS.API.CONSUMER.DELETE.{subjects.PUBLIC_STREAM}.*"
+    return [made, found, removed, f"$JS.ACK.{subjects.PUBLIC_STREAM}.*.>"]
 
 
 def subscribe_permissions(service: str) -> list[str]:

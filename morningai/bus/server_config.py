@@ -20,6 +20,7 @@ SYSTEM_ACCOUNT = "SYSTEM"
 # Tenancy's second user: answers the server's question who a subscriber is, and disconnects those who may not stay.
 CALLOUT_USER = "callout"
 CALLOUT_SUBJECT = "$SYS.REQ.USER.AUTH"
+LEAVING_SUBJECT = f"$SYS.ACCOUNT.{SUBSCRIBERS_ACCOUNT}.DISCONNECT"
 ISSUER = "issuer"
 # What the configuration needs one secret of each for.
 BUS_SECRETS = (*SERVICES, CALLOUT_USER, ISSUER)
@@ -99,7 +100,7 @@ def _service_user(service: str, password: str) -> dict[str, object]:
 def _callout_user(password: str) -> dict[str, object]:
     permissions = {
         "publish": ["$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.*.CONNZ", "$SYS.REQ.SERVER.*.KICK"],
-        "subscribe": [CALLOUT_SUBJECT, f"{inbox_prefix(CALLOUT_USER)}.>"],
+        "subscribe": [CALLOUT_SUBJECT, LEAVING_SUBJECT, f"{inbox_prefix(CALLOUT_USER)}.>"],
         "allow_responses": {"max": 1, "expires": "10s"},
     }
     return {"user": CALLOUT_USER, "password": password, "permissions": permissions}

@@ -13,6 +13,7 @@ PUBLIC_PREFIX = "morningai.public"
 REPLAY_PREFIX = "morningai.replay"
 ACKNOWLEDGEMENT_PREFIX = "morningai.acknowledgement"
 ANY_TENANT = "*"
+UUID_LENGTH = 36
 
 
 def event_subject(tenant: UUID | str, context: str, event: str) -> str:
@@ -32,6 +33,12 @@ def command_subject(service: str, lane: str) -> str:
 def replay_durable(tenant: UUID, key_id: str) -> str:
     """The consumer in PUBLIC that remembers what a key has acknowledged."""
     return f"sub-{tenant}-{key_id}"
+
+
+def replay_owner(durable: str) -> tuple[str, str]:
+    """The tenant and the key id that such a name was made of."""
+    owner = durable.removeprefix("sub-")
+    return owner[:UUID_LENGTH], owner[UUID_LENGTH + 1 :]
 
 
 def replay_subject(tenant: UUID, key_id: str) -> str:

@@ -13,14 +13,16 @@ from morningai.settings import ServiceSettings
 
 class Settings(ServiceSettings):
     secret_keys: SecretStr = Field(description="keys that wrap data keys, id:base64 by commas; the first wraps")
-    egress_allowed: str = Field(default="", description="internal hosts and networks that may be fetched, by commas")
+    docs_egress_allowed: str = Field(
+        default="", description="internal hosts and networks that remotes may be fetched from, by commas"
+    )
     docs_repository_bytes: int = Field(default=1024**3, gt=0, description="largest repository, packed, in bytes")
     docs_upload_bytes: int = Field(default=512 * 1024**2, gt=0, description="largest uploaded bundle, in bytes")
     docs_certificate_file: Path | None = Field(default=None, description="private certificate authority of remotes")
     docs_ssh_key_file: Path | None = None
     docs_ssh_known_hosts_file: Path | None = None
 
-    @field_validator("egress_allowed")
+    @field_validator("docs_egress_allowed")
     @classmethod
     def _must_be_hosts(cls, value: str) -> str:
         AllowList.parse(value.split(","))

@@ -35,7 +35,7 @@ class SourceStores:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._limits = GitLimits(repository_bytes=settings.docs_repository_bytes)
         self._access = RemoteAccess(
-            guard=EgressGuard(allowed=AllowList.parse(settings.egress_allowed.split(","))),
+            guard=EgressGuard(allowed=AllowList.parse(settings.docs_egress_allowed.split(","))),
             certificate_file=settings.docs_certificate_file,
             ssh_key_file=settings.docs_ssh_key_file,
             ssh_known_hosts_file=settings.docs_ssh_known_hosts_file,

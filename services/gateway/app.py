@@ -64,7 +64,7 @@ SENDER_CONNECTIONS = 4
 
 def make_poster(settings: Settings) -> Poster:
     return Poster(
-        EgressGuard(allowed=AllowList.parse(settings.egress_allowed.split(","))),
+        EgressGuard(allowed=AllowList.parse(settings.webhook_egress_allowed.split(","))),
         timeout_seconds=settings.webhook_timeout_seconds,
         certificate_file=settings.webhook_certificate_file,
     )

@@ -37,7 +37,7 @@ class Poster:
     async def check(self, target: Target) -> Destination:
         """Where the target is now. Raises InvalidInput for one that is not public, or Unavailable.
 
-        Without encryption only hosts are reached that the operator allows by MORNINGAI_EGRESS_ALLOWED.
+        Without encryption only hosts are reached that the operator allows by MORNINGAI_WEBHOOK_EGRESS_ALLOWED.
         """
         destination = await self._guard.check(target.host, target.port, input_field=URL_FIELD)
         allowed = self._guard.allowed

@@ -45,7 +45,9 @@ class Settings(ServiceSettings):
     grace_seconds: float = Field(default=300.0, gt=0, description="what calls get to end on too old a connection")
     connection_idle_seconds: float = Field(default=900.0, gt=0, description="a connection without calls is closed")
 
-    egress_allowed: str = Field(default="", description="internal hosts and networks that may be posted to, by commas")
+    webhook_egress_allowed: str = Field(
+        default="", description="internal hosts and networks that webhooks may be posted to, by commas"
+    )
     webhook_retry_seconds: tuple[float, ...] = Field(
         default=(5, 300, 1800, 7200, 18000, 36000, 36000), description="before each further try; up to a fifth is added"
     )
@@ -63,7 +65,7 @@ class Settings(ServiceSettings):
         default=None, description="private certificate authority of endpoints"
     )
 
-    @field_validator("egress_allowed")
+    @field_validator("webhook_egress_allowed")
     @classmethod
     def _must_be_hosts(cls, value: str) -> str:
         AllowList.parse(value.split(","))

@@ -65,7 +65,7 @@ def make_service(settings: Settings) -> Service:
 
 def make_verifier(settings: Settings) -> TokenVerifier:
     key_sets = KeySets(
-        EgressGuard(AllowList.parse(settings.egress_allowed.split(","))),
+        EgressGuard(AllowList.parse(settings.identity_egress_allowed.split(","))),
         fresh_seconds=settings.identity_keys_seconds,
         refetch_seconds=settings.identity_refetch_seconds,
     )

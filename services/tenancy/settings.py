@@ -21,7 +21,7 @@ class Issuer(BaseModel):
 
     issuer: str = Field(min_length=1, max_length=255, description="`iss` of its tokens, as they spell it")
     audience: str = Field(min_length=1, description="`aud` that its tokens for this platform carry")
-    jwks_uri: str = Field(description="where its public keys are; http only for a host in egress_allowed")
+    jwks_uri: str = Field(description="where its public keys are; http only for a host in identity_egress_allowed")
     algorithms: tuple[Algorithm, ...] = Field(default=("RS256", "ES256", "EdDSA"), min_length=1)
 
     @field_validator("jwks_uri")
@@ -36,13 +36,17 @@ class Issuer(BaseModel):
 class Settings(ServiceSettings):
     callout_password: str = Field(description="of tenancy's second user on the bus, who admits subscribers")
     issuer_secret: str = Field(description="what the key is derived from that signs subscribers' credentials")
+    connections_per_tenant: int = Field(default=32, ge=1, description="of a tenant's subscribers at a time")
+    durables_per_tenant: int = Field(default=32, ge=1, description="keys of a tenant whose replay is kept")
     identity_issuers: tuple[Issuer, ...] = Field(default=(), description="JSON list of the identity providers")
     identity_leeway_seconds: float = Field(default=10.0, ge=0, le=120, description="between two clocks")
     identity_keys_seconds: float = Field(default=300.0, gt=0, description="how long a provider's keys are kept")
     identity_refetch_seconds: float = Field(default=10.0, gt=0, description="between two fetches of a provider's keys")
-    egress_allowed: str = Field(default="", description="internal hosts and networks that may be fetched, by commas")
+    identity_egress_allowed: str = Field(
+        default="", description="internal hosts and networks that providers' keys may be fetched from, by commas"
+    )
 
-    @field_validator("egress_allowed")
+    @field_validator("identity_egress_allowed")
     @classmethod
     def _must_be_hosts(cls, value: str) -> str:
         AllowList.parse(value.split(","))
@@ -52,11 +56,13 @@ class Settings(ServiceSettings):
     def _issuers_must_be_distinct_and_encrypted(self) -> Settings:
         if len({issuer.issuer for issuer in self.identity_issuers}) != len(self.identity_issuers):
             raise ValueError("identity_issuers names an issuer twice")
-        allowed = {host.strip().lower() for host in self.egress_allowed.split(",")}
+        allowed = {host.strip().lower() for host in self.identity_egress_allowed.split(",")}
         for issuer in self.identity_issuers:
             parts = urlsplit(issuer.jwks_uri)
             if parts.scheme == "http" and parts.hostname not in allowed:
-                raise ValueError(f"identity_issuers: {issuer.jwks_uri} must be https, or its host in egress_allowed")
+                raise ValueError(
+                    f"identity_issuers: {issuer.jwks_uri} must be https, or its host in identity_egress_allowed"
+                )
         return self
 
     sweep_seconds: float = Field(default=10.0, gt=0, description="between two looks for reservations of dead callers")

@@ -179,9 +179,10 @@ def own_calls(service: str, tenant: TestTenant) -> set[str]:
 
 
 def _serving(tenant: TestTenant) -> set[str]:
-    """Making a key's durable, with no filter but public events, and passing its acknowledgements on."""
+    """Making a key's durable, with no filter but public events, removing it, and passing its acknowledgements on."""
     durable = f"PUBLIC.{durable_of(tenant)}"
-    return {f"$JS.API.CONSUMER.CREATE.{durable}.{live_of(tenant)}", f"$JS.ACK.{durable}.1.1.1.1.0"}
+    made, removed = f"$JS.API.CONSUMER.CREATE.{durable}.{live_of(tenant)}", f"$JS.API.CONSUMER.DELETE.{durable}"
+    return {made, removed, "$JS.API.CONSUMER.NAMES.PUBLIC", f"$JS.ACK.{durable}.1.1.1.1.0"}
 
 
 def _making() -> set[str]:

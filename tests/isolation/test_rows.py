@@ -278,6 +278,20 @@ def test_the_sender_opens_no_session(world, function):
         connection.execute(f"SELECT {function}")
 
 
+def test_the_sender_learns_who_is_suspended_and_no_more_of_tenancy(world):
+    with world.session(SENDER, None) as connection:
+        connection.execute("SET LOCAL search_path = tenancy")
+        assert connection.execute("SELECT * FROM suspended_tenants()").fetchall() == []
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SELECT state FROM tenants")
+
+
+@pytest.mark.parametrize("login", [*APP_LOGINS, *RELAY_LOGINS])
+def test_who_is_suspended_is_told_to_the_sender_alone(world, login):
+    with world.session(login, world.a.grant()) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute("SELECT tenancy.suspended_tenants()")
+
+
 @pytest.mark.parametrize("login", RELAY_LOGINS)
 def test_a_relay_reads_its_own_outbox_and_no_other_table(world, login):
     own = world.table(f"{login.removesuffix('_relay')}.outbox")

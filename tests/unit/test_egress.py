@@ -10,6 +10,9 @@ import pytest
 
 from morningai.egress import MOST_RESOLVING, AllowList, Destination, EgressGuard, reach_of
 from morningai.errors import InvalidInput, Unavailable
+from services.docs import settings as docs
+from services.gateway import settings as gateway
+from services.tenancy import settings as tenancy
 
 
 def guard(*answers: str, allowed: tuple[str, ...] = ()) -> EgressGuard:
@@ -168,3 +171,15 @@ def test_an_allow_list_entry_that_is_neither_name_nor_network_stops_the_start(en
 
 def test_an_address_that_hides_the_metadata_service_is_never_allowed() -> None:
     assert reach_of(ipaddress.ip_address("::ffff:169.254.169.254")) == "never"
+
+
+@pytest.mark.parametrize(
+    ("settings", "own"),
+    [
+        (docs.Settings, "docs_egress_allowed"),
+        (gateway.Settings, "webhook_egress_allowed"),
+        (tenancy.Settings, "identity_egress_allowed"),
+    ],
+)
+def test_what_is_allowed_for_one_purpose_is_read_for_no_other(settings, own):
+    assert [name for name in settings.model_fields if "egress" in name] == [own]

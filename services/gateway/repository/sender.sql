@@ -3,7 +3,7 @@
 SELECT pg_advisory_xact_lock(hashtext('gateway'), hashtext('webhooks'))
 
 -- name: claim_deliveries
--- The oldest due deliveries of each endpoint, those of every tenant in turn.
+-- The oldest due deliveries of each enabled endpoint, those of every tenant that is not suspended in turn.
 WITH under_way AS (
   SELECT tenant_id, endpoint_id, count(*) AS count FROM webhook_deliveries
   WHERE claim_id IS NOT NULL AND state = 'pending' AND due_at > now()
@@ -29,7 +29,7 @@ WITH under_way AS (
     WHERE w.tenant_id = e.tenant_id AND w.endpoint_id = e.endpoint_id AND w.state = 'pending' AND w.due_at <= now()
     ORDER BY w.due_at, w.delivery_id LIMIT greatest(%(per_endpoint)s - coalesce(u.count, 0), 0)
   ) AS d
-  WHERE e.state = 'enabled'
+  WHERE e.state = 'enabled' AND e.tenant_id <> ALL (ARRAY(SELECT tenancy.suspended_tenants()))
 ), chosen AS (
   SELECT w.tenant_id, w.delivery_id FROM webhook_deliveries AS w JOIN due USING (tenant_id, delivery_id)
   WHERE due.turn <= %(per_tenant)s AND w.state = 'pending' AND w.due_at <= now()
@@ -79,4 +79,4 @@ FROM webhook_endpoints AS e CROSS JOIN LATERAL (
   WHERE d.tenant_id = e.tenant_id AND d.endpoint_id = e.endpoint_id AND d.state = 'pending'
   ORDER BY d.due_at LIMIT 1
 ) AS w
-WHERE e.state = 'enabled'
+WHERE e.state = 'enabled' AND e.tenant_id <> ALL (ARRAY(SELECT tenancy.suspended_tenants()))

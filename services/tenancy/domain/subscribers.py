@@ -12,7 +12,6 @@ SCOPE = "subscriptions.read"
 # Each is one token of a subject.
 TENANT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-MOST_CONNECTIONS_OF_A_TENANT = 32
 
 
 @dataclass(frozen=True)
@@ -42,14 +41,20 @@ class Connection:
     number: int
     subscriber: Subscriber
 
+    @property
+    def place(self) -> tuple[str, int]:
+        return self.server, self.number
 
-def connections_to_end(connections: Iterable[Connection], allowed: Container[Subscriber]) -> list[Connection]:
+
+def connections_to_end(
+    connections: Iterable[Connection], allowed: Container[Subscriber], *, most_of_a_tenant: int
+) -> list[Connection]:
     """Those whose subscriber may not stay, and those that came when their tenant had as many as one may have."""
     held: Counter[UUID] = Counter()
     ending = []
     for connection in sorted(connections, key=lambda connection: connection.number):
         tenant = connection.subscriber.tenant_id
-        if connection.subscriber in allowed and held[tenant] < MOST_CONNECTIONS_OF_A_TENANT:
+        if connection.subscriber in allowed and held[tenant] < most_of_a_tenant:
             held[tenant] += 1
         else:
             ending.append(connection)

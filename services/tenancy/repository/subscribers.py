@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import LiteralString
 
 from morningai.db.queries import load_queries
 from morningai.db.session import Database
@@ -27,7 +28,16 @@ async def authenticate(database: Database, key: str) -> Subscriber:
 
 async def allowed(database: Database, subscribers: Collection[Subscriber]) -> set[Subscriber]:
     """Those of whom the key, its scope and the tenant are as good as when they came."""
+    return await _chosen(database, QUERIES["allowed"], subscribers)
+
+
+async def ended(database: Database, subscribers: Collection[Subscriber]) -> set[Subscriber]:
+    """Those whose key is revoked, has expired or does not exist."""
+    return await _chosen(database, QUERIES["ended"], subscribers)
+
+
+async def _chosen(database: Database, query: LiteralString, subscribers: Collection[Subscriber]) -> set[Subscriber]:
     parameters = {"tenants": [s.tenant_id for s in subscribers], "keys": [s.key_id for s in subscribers]}
     async with database.connection() as connection:
-        rows = await (await connection.execute(QUERIES["allowed"], parameters)).fetchall()
+        rows = await (await connection.execute(query, parameters)).fetchall()
     return {Subscriber(row["tenant_id"], row["key_id"]) for row in rows}

@@ -18,17 +18,16 @@ from nats.aio.subscription import Subscription
 from morningai.bus import subjects
 from morningai.bus.issuer import Issuer
 from morningai.bus.permissions import Permissions, inbox_prefix, subscriber_permissions
-from morningai.bus.server_config import CALLOUT_SUBJECT, CALLOUT_USER
+from morningai.bus.server_config import CALLOUT_SUBJECT, CALLOUT_USER, LEAVING_SUBJECT
 from morningai.bus.tls import bus_context
 from morningai.db.session import Database
 from services.tenancy.settings import Settings
 from services.tenancy.subscribers.callout import Callout
 from services.tenancy.subscribers.replay import make_replay, pass_on
+from services.tenancy.subscribers.roll import Roll
 from services.tenancy.subscribers.watcher import Watcher
 
 log = structlog.get_logger()
-
-QUESTIONS_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -49,21 +48,25 @@ class Door:
             asyncio.TaskGroup() as group,
         ):
             await bus.subscribe(f"{subjects.ACKNOWLEDGEMENT_PREFIX}.>", cb=partial(pass_on, bus))
-            callout = Callout(self.database, Issuer(settings.issuer_secret), partial(make_replay, bus), self.permit)
+            roll = Roll(settings.connections_per_tenant, settings.durables_per_tenant)
+            watcher = Watcher(system, bus, self.database, roll)
+            await system.subscribe(LEAVING_SUBJECT, cb=watcher.on_leaving)
+            await system.flush()
+            group.create_task(watcher.run())
+            # Who is in already counts before anybody else comes in.
+            await watcher.looked.wait()
+            issuer = Issuer(settings.issuer_secret)
+            callout = Callout(self.database, issuer, roll, partial(make_replay, bus), self.permit)
             questions = await system.subscribe(CALLOUT_SUBJECT)
             await system.flush()
             group.create_task(_answer(questions, callout))
-            group.create_task(Watcher(system, self.database).run())
             self.opened.set()
             log.info("tenancy.door.opened")
 
 
 async def _answer(questions: Subscription, callout: Callout) -> None:
-    slots = asyncio.Semaphore(QUESTIONS_AT_ONCE)
-
     async def answer(message: Msg) -> None:
-        async with slots:
-            response = await callout.answer(message.data.decode(errors="replace"))
+        response = await callout.answer(message.data.decode(errors="replace"))
         if response:
             await message.respond(response.encode())
 

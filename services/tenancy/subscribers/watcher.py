@@ -1,4 +1,5 @@
-"""Ends connections whose key was revoked, expired or lost its scope, or whose tenant is suspended, within seconds.
+"""Ends connections whose key was revoked, expired or lost its scope, or whose tenant is suspended, within seconds, and
+removes the durables of keys that ended.
 
 It asks the servers themselves who is connected, so that nothing is forgotten when tenancy starts again.
 """
@@ -9,18 +10,21 @@ import asyncio
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import nats.errors
 import psycopg
 import structlog
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from psycopg_pool import PoolTimeout
 
 from morningai.bus.server_config import SUBSCRIBERS_ACCOUNT
 from morningai.db.session import Database
 from services.tenancy.domain.subscribers import Connection, Subscriber, connections_to_end
 from services.tenancy.repository import subscribers as repository
+from services.tenancy.subscribers.replay import list_replays, remove_replay
+from services.tenancy.subscribers.roll import Roll
 
 log = structlog.get_logger()
 
@@ -33,16 +37,20 @@ PAGE = 512
 
 @dataclass(frozen=True)
 class Watcher:
-    """`client` is connected to the system account."""
+    """`client` is connected to the system account, `bus` to that of the services."""
 
     client: Client
+    bus: Client
     database: Database
+    roll: Roll
+    looked: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
         """Runs until cancelled; every failure is logged and tried again."""
         while True:
             try:
                 await self.look()
+                self.looked.set()
             except (
                 nats.errors.Error,
                 psycopg.OperationalError,
@@ -55,12 +63,33 @@ class Watcher:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> None:
+        begun_at = self.roll.begin_look()
+        await self._look_at_connections(begun_at)
+        await self._look_at_durables(begun_at)
+
+    async def on_leaving(self, event: Msg) -> None:
+        """The server says that a subscriber's connection has ended."""
+        content = json.loads(event.data)
+        self.roll.leave((str(content["server"]["id"]), int(content["client"]["id"])))
+
+    async def _look_at_connections(self, begun_at: float) -> None:
         connections = await self._connections()
+        self.roll.see_connections(connections, begun_at=begun_at)
         if not connections:
             return
         allowed = await repository.allowed(self.database, {connection.subscriber for connection in connections})
-        for connection in connections_to_end(connections, allowed):
+        for connection in connections_to_end(connections, allowed, most_of_a_tenant=self.roll.most_connections):
             await self._end(connection)
+
+    async def _look_at_durables(self, begun_at: float) -> None:
+        durables = await list_replays(self.bus)
+        self.roll.see_durables(durables, begun_at=begun_at)
+        if not durables:
+            return
+        for subscriber in await repository.ended(self.database, durables):
+            log.info("tenancy.durable.removed", subscriber=str(subscriber))
+            await remove_replay(self.bus, subscriber)
+            self.roll.remove(subscriber)
 
     async def _end(self, connection: Connection) -> None:
         log.info("tenancy.subscriber.disconnected", subscriber=str(connection.subscriber), connection=connection.number)

@@ -278,7 +278,7 @@ def stores(private, tmp_path):
     settings = Settings(
         work_dir=tmp_path / "work",
         secret_keys=OLD,
-        egress_allowed=ADDRESS,
+        docs_egress_allowed=ADDRESS,
         docs_certificate_file=private.certificate_file,
         **dict.fromkeys(SETTINGS, "none"),
     )

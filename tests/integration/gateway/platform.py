@@ -46,7 +46,7 @@ ANSWER = [api.TASK_KIND_ANSWER]
 START_SECONDS = 90.0
 NO_SETTINGS: Mapping[str, str] = {}
 # The endpoints of tests are on this address of this machine.
-WEBHOOKS = {"EGRESS_ALLOWED": "127.0.0.1", "WEBHOOK_RETRY_SECONDS": "[0.1, 0.1, 0.1]"}
+WEBHOOKS = {"WEBHOOK_EGRESS_ALLOWED": "127.0.0.1", "WEBHOOK_RETRY_SECONDS": "[0.1, 0.1, 0.1]"}
 
 
 @dataclass
@@ -232,7 +232,7 @@ def _process(
         "KEY_CACHE_SECONDS": str(KEY_CACHE_SECONDS),
         "KEY_USE_SECONDS": "0.2",
         "IDENTITY_ISSUERS": json.dumps([{"issuer": ISSUER, "audience": AUDIENCE, "jwks_uri": jwks_uri}]),
-        "EGRESS_ALLOWED": "127.0.0.1" if service == "tenancy" else "",
+        "IDENTITY_EGRESS_ALLOWED": "127.0.0.1",
         **{f"{name.upper()}_ADDRESS": f"unix:{folder}/{name}.sock" for name in addresses},
     }
     settings |= WEBHOOKS if service == "gateway" else own

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from morningai.api.answers.v1 import answers_pb2
+from morningai.api.sources.v1 import sources_pb2
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tenants.v1 import identities_pb2, identities_pb2_grpc
 from morningai.api.tenants.v1 import keys_pb2 as keys
@@ -20,6 +21,7 @@ from morningai.api.tenants.v1 import members_pb2 as members
 from morningai.db.session import Database
 from morningai.errors import RateLimited, Unauthenticated
 from morningai.rpc.call import CallClass, MethodRule
+from morningai.rpc.request import MOST_READ_ON_OF_REFUSED_BYTES
 from morningai.rpc.status import limit_of, reason_of, remedy_of, retry_seconds_of
 from services.gateway.authentication import (
     MOST_UNKNOWN_KEYS_AT_A_TIME,
@@ -97,6 +99,34 @@ async def test_a_watch_is_one_call_however_long_it_lasts(connect, acme, platform
             [event async for event in client.tasks.WatchTask(watching, timeout=5)]
         codes.append(refused.value.code())
     assert codes == [grpc.StatusCode.NOT_FOUND, grpc.StatusCode.RESOURCE_EXHAUSTED]
+
+
+PIECE = b"x" * 64 * 1024
+IN_FLIGHT_BYTES = 1024**2
+
+
+async def pieces_without_end(sent):
+    """An upload whose client writes on until it is told to stop."""
+    source = sources_pb2.CreateSourceRequest(source_id="endless", source=sources_pb2.Source(repository="small"))
+    yield sources_pb2.UploadSourceRequest(source=source)
+    while True:
+        sent.append(PIECE)
+        yield sources_pb2.UploadSourceRequest(piece=PIECE)
+        await asyncio.sleep(0.01)
+
+
+async def test_an_upload_too_many_is_told_the_time_while_its_client_still_writes(connect, acme, platform, bundle):
+    limit(platform.database, acme, "upload", per_minute=2, burst=1)
+    client = await connect(acme.api_key)
+    await upload(client, bundle)
+    for _ in range(2):
+        sent = []
+        error = await refusal(client.sources.UploadSource(pieces_without_end(sent), timeout=10))
+        assert (error.code(), reason_of(error)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
+        assert limit_of(error) == "upload_calls_per_minute"
+        assert 20 < retry_seconds_of(error) <= 30
+        assert sum(map(len, sent)) <= MOST_READ_ON_OF_REFUSED_BYTES + IN_FLIGHT_BYTES
+    assert stores_of(platform, acme) == ["small"]
 
 
 QUOTA = "INSERT INTO tenancy.limits (tenant_id, name, operator_value) VALUES ('{}', '{}', {})"

@@ -55,7 +55,7 @@ def server(tmp_path_factory):
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def platform(postgres_server, server):
-    settings = {"EGRESS_ALLOWED": ADDRESS, "DOCS_CERTIFICATE_FILE": str(server.certificate_file)}
+    settings = {"DOCS_EGRESS_ALLOWED": ADDRESS, "DOCS_CERTIFICATE_FILE": str(server.certificate_file)}
     with (
         tempfile.TemporaryDirectory(prefix="pr") as folder,
         clone(postgres_server) as database,

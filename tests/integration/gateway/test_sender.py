@@ -364,6 +364,76 @@ async def test_what_was_due_waits_while_its_endpoint_is_disabled(hooks: Hooks, t
     assert receiver.ids == [event_id]
 
 
+async def test_a_disabled_or_deleted_endpoint_is_not_tried_again(hooks: Hooks, tenant: TestTenant, receiver: Receiver):
+    receiver.answer = 500
+    disabled, deleted = await hooks.add(tenant, receiver.url), await hooks.add(tenant, receiver.url)
+    await hooks.happen(tenant)
+    async with hooks.sending(webhook_retry_seconds=(1.0,) * 7):
+        await eventually(lambda: hooks.deliveries("attempts, claim_id") == [(1, None)] * 2)
+        where = "WHERE endpoint_id ="
+        await hooks.test_database.change(f"DELETE FROM gateway.webhook_endpoints {where} '{deleted}'")
+        await hooks.test_database.change(
+            f"UPDATE gateway.webhook_endpoints SET state = 'disabled' {where} '{disabled}'"
+        )
+        await asyncio.sleep(1.6)
+        assert len(receiver.received) == 2
+
+
+SUSPEND = "UPDATE tenancy.tenants SET state = 'suspended' WHERE tenant_id = '{}'"
+RESUME = "UPDATE tenancy.tenants SET state = 'active'"
+
+
+async def test_nothing_is_posted_for_a_suspended_tenant_until_it_is_resumed(
+    hooks: Hooks, database: TestDatabase, tenant: TestTenant, receiver: Receiver
+):
+    other = database.create_tenant("other")
+    await hooks.add(tenant, receiver.url)
+    [event_id] = await hooks.happen(tenant)
+    await database.change(SUSPEND.format(tenant.tenant_id))
+    with receiving() as bystander:
+        await hooks.add(other, bystander.url)
+        await hooks.happen(other)
+        async with hooks.sending():
+            await eventually(lambda: len(bystander.received) == 1)
+            await asyncio.sleep(0.7)
+            assert (receiver.received, sorted(hooks.deliveries())) == ([], [("pending", 0), ("succeeded", 1)])
+            await database.change(RESUME)
+            await eventually(lambda: hooks.states() == {"succeeded"})
+    assert receiver.ids == [event_id]
+
+
+async def test_a_tenant_suspended_between_two_tries_has_the_tries_that_were_left_after_it_is_resumed(
+    hooks: Hooks, database: TestDatabase, tenant: TestTenant, receiver: Receiver
+):
+    receiver.answer = 500
+    await hooks.add(tenant, receiver.url)
+    [event_id] = await hooks.happen(tenant)
+    async with hooks.sending(webhook_retry_seconds=(1.0, 0.1)):
+        await eventually(lambda: hooks.deliveries("attempts, claim_id") == [(1, None)])
+        await database.change(SUSPEND.format(tenant.tenant_id))
+        await asyncio.sleep(1.6)
+        assert (len(receiver.received), hooks.deliveries()) == (1, [("pending", 1)])
+        await database.change(RESUME)
+        await eventually(lambda: hooks.deliveries() == [("failed", 3)])
+    assert receiver.ids == [event_id] * 3
+
+
+async def test_what_is_under_way_when_its_tenant_is_suspended_is_not_tried_again(
+    hooks: Hooks, database: TestDatabase, tenant: TestTenant, receiver: Receiver
+):
+    gate = threading.Event()
+    receiver.answers = [once(gate, status=500)]
+    await hooks.add(tenant, receiver.url)
+    await hooks.happen(tenant)
+    async with hooks.sending(webhook_timeout_seconds=5.0, webhook_lease_seconds=7.0):
+        await eventually(lambda: receiver.received)
+        await database.change(SUSPEND.format(tenant.tenant_id))
+        gate.set()
+        await eventually(lambda: hooks.deliveries("attempts, claim_id") == [(1, None)])
+        await asyncio.sleep(0.7)
+    assert (len(receiver.received), hooks.deliveries()) == (1, [("pending", 1)])
+
+
 async def test_a_dead_endpoint_holds_up_nobody_else(
     hooks: Hooks, database: TestDatabase, tenant: TestTenant, receiver: Receiver
 ):

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from urllib.parse import urlsplit
 from uuid import uuid4
 
+import psycopg
 import pytest
 from nats.errors import Error as NatsError
+from structlog.testing import capture_logs
 
 from morningai.bus import subjects
 from morningai.bus.server_config import MOST_SUBSCRIPTIONS
-from services.tenancy.domain.subscribers import MOST_CONNECTIONS_OF_A_TENANT
+from services.tenancy.subscribers.watcher import LOOK_SECONDS
 from tests.conftest import CONTAINERS, OPERATOR_KEY
-from tests.door import door_settings, durable_of, key_id_of, live_of, open_door, replay_of
+from tests.door import Connected, door_settings, durable_of, key_id_of, live_of, open_door, replay_of
 
 DISCONNECTED_WITHIN_SECONDS = 5.0
 
@@ -193,11 +200,157 @@ async def test_an_event_is_heard_whatever_its_size(door, connect, tenant, specta
     await eventually(lambda: [len(message.data) for message in subscriber.heard] == [900_000] * 2)
 
 
-async def test_a_tenant_has_a_limited_number_of_connections(door, connect, tenant, eventually):
-    subscribers = [await connect(tenant.api_key) for _ in range(MOST_CONNECTIONS_OF_A_TENANT + 2)]
-    await eventually(lambda: sum(s.client.is_closed for s in subscribers) == 2)
-    expected = [True] * MOST_CONNECTIONS_OF_A_TENANT + [False] * 2
-    assert [s.client.is_connected for s in subscribers] == expected
+@pytest.fixture
+def open_with(database, nats_url, tmp_path):
+    return lambda **settings: open_door(door_settings(database, nats_url, tmp_path, **settings))
+
+
+async def test_a_tenant_has_a_limited_number_of_connections(open_with, connect, tenant, other, eventually):
+    async with open_with(connections_per_tenant=3):
+        tried = await asyncio.gather(*(connect(tenant.api_key) for _ in range(10)), return_exceptions=True)
+        entered = [each for each in tried if isinstance(each, Connected)]
+        assert len(entered) == 3
+        assert {str(each) for each in tried if each not in entered} == {"nats: 'Authorization Violation'"}
+        await connect(other.api_key)
+        await entered[0].client.close()
+        another = await connect(tenant.api_key)
+        await refused(connect, tenant.api_key)
+        await asyncio.sleep(2 * LOOK_SECONDS)
+        assert [each.client.is_connected for each in (*entered[1:], another)] == [True] * 3
+
+
+async def test_connections_are_counted_after_a_restart_of_tenancy_and_the_newest_of_too_many_end(
+    open_with, connect, tenant, eventually
+):
+    async with open_with(connections_per_tenant=4):
+        subscribers = [await connect(tenant.api_key) for _ in range(4)]
+    async with open_with(connections_per_tenant=2):
+        await refused(connect, tenant.api_key)
+        await eventually(lambda: sum(s.client.is_closed for s in subscribers) == 2)
+        assert [s.client.is_connected for s in subscribers] == [True, True, False, False]
+
+
+@pytest.fixture
+def another_key(database, tenant):
+    """Another key of the tenant, with the scopes of its first."""
+
+    def made():
+        key_id = f"mk_{uuid4().hex[:16]}"
+        with psycopg.connect(database.dsn("tenancy_app")) as connection:
+            connection.execute("SELECT kernel.open_session(%s)", (tenant.grant(),))
+            connection.execute("SELECT create_api_key(%s, 'secret', 'k', ARRAY['subscriptions.read'], NULL)", (key_id,))
+        return replace(tenant, api_key=f"{key_id}.secret")
+
+    return made
+
+
+async def durables(spectator):
+    return {consumer.name for consumer in await spectator.consumers_info(subjects.PUBLIC_STREAM)}
+
+
+async def until_durables_are(spectator, expected):
+    async with asyncio.timeout(DISCONNECTED_WITHIN_SECONDS):
+        while await durables(spectator) != {durable_of(key) for key in expected}:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def test_a_tenant_s_keys_have_a_limited_number_of_durables(
+    open_with, connect, another_key, other, database, spectator
+):
+    first, second, third = another_key(), another_key(), another_key()
+    async with open_with(durables_per_tenant=2):
+        for key in (first, second):
+            await (await connect(key.api_key)).client.close()
+        with capture_logs() as logs:
+            await refused(connect, third.api_key)
+        (line,) = [log for log in logs if log["event"] == "tenancy.subscriber.refused"]
+        assert line["reason"] == "QUOTA_EXCEEDED"
+        assert f"2 keys of tenant {third.tenant_id} have a durable" in line["message"]
+        await connect(first.api_key)
+        await connect(other.api_key)
+        await until_durables_are(spectator, {first, second, other})
+        await database.change(f"UPDATE tenancy.api_keys SET revoked_at = now() WHERE key_id = '{key_id_of(second)}'")
+        await until_durables_are(spectator, {first, other})
+        await connect(third.api_key)
+
+
+async def test_durables_are_counted_after_a_restart_of_tenancy(open_with, connect, another_key):
+    first, second = another_key(), another_key()
+    async with open_with(durables_per_tenant=1):
+        await connect(first.api_key)
+    async with open_with(durables_per_tenant=1):
+        await refused(connect, second.api_key)
+        await connect(first.api_key)
+
+
+@pytest.mark.parametrize("ending", ["revoked_at = now()", "expires_at = now() + interval '1 second'"])
+async def test_the_durable_of_a_key_that_ended_is_removed_whether_it_is_connected_or_not(
+    door, connect, another_key, other, database, spectator, ending
+):
+    connected, away, kept = another_key(), another_key(), another_key()
+    for key in (connected, away, kept, other):
+        subscriber = await connect(key.api_key)
+        if key is away:
+            await subscriber.client.close()
+    await until_durables_are(spectator, {connected, away, kept, other})
+    ended = ", ".join(f"'{key_id_of(key)}'" for key in (connected, away))
+    await database.change(f"UPDATE tenancy.api_keys SET {ending} WHERE key_id IN ({ended})")
+    await until_durables_are(spectator, {kept, other})
+
+
+async def test_a_suspended_tenant_s_durable_keeps_its_position(door, connect, tenant, database, spectator, eventually):
+    await publish(spectator, tenant, "started")
+    first = await connect(tenant.api_key)
+    await first.listen(replay_of(tenant), acknowledge=True)
+    await acknowledged(spectator, tenant, 1)
+    await database.change("UPDATE tenancy.tenants SET state = 'suspended'")
+    await eventually(lambda: first.client.is_closed)
+    await asyncio.sleep(2 * LOOK_SECONDS)
+    await publish(spectator, tenant, "succeeded")
+    await database.change("UPDATE tenancy.tenants SET state = 'active'")
+    second = await connect(tenant.api_key)
+    await second.listen(replay_of(tenant))
+    await eventually(lambda: bodies(second) == ["succeeded"])
+
+
+async def connect_again_and_again(nats_url, key):
+    """A client that is refused at once and comes back at once, with another wrong key each time."""
+    address = urlsplit(nats_url)
+    while True:
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        try:
+            with suppress(OSError):
+                writer.write(
+                    b"CONNECT " + json.dumps({"auth_token": key(), "verbose": False}).encode() + b"\r\nPING\r\n"
+                )
+                await reader.read()
+        finally:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+
+WRONG_KEYS = {
+    "other keys of nobody": lambda tenant: f"mk_{uuid4().hex[:16]}.{uuid4().hex}",
+    "the same key of nobody": lambda tenant: "mk_0000000000000000.secret",
+    "other secrets of a tenant's key": lambda tenant: f"{key_id_of(tenant)}.{uuid4().hex}",
+    "garbage": lambda tenant: uuid4().hex,
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_KEYS.values(), ids=WRONG_KEYS)
+async def test_a_flood_of_wrong_keys_keeps_no_good_key_out(door, connect, nats_url, tenant, other, wrong):
+    """200 at a time come from the address that the good keys come from, one of them known and one never seen."""
+    await (await connect(other.api_key)).client.close()
+    async with asyncio.TaskGroup() as group:
+        flood = [group.create_task(connect_again_and_again(nats_url, partial(wrong, tenant))) for _ in range(200)]
+        await asyncio.sleep(1)
+        for key in (other.api_key, tenant.api_key):
+            began = time.monotonic()
+            await connect(key)
+            assert time.monotonic() - began < 2
+        for each in flood:
+            each.cancel()
 
 
 @pytest.mark.skipif(CONTAINERS, reason="the log is in the container")

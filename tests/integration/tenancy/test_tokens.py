@@ -289,9 +289,13 @@ def test_where_no_key_set_can_be_is_refused(uri):
 
 def test_keys_without_encryption_need_an_allowed_host():
     plain = {"jwks_uri": "http://id.internal/keys"}
-    with pytest.raises(ValidationError, match="egress_allowed"):
+    with pytest.raises(ValidationError, match="identity_egress_allowed"):
         settings(plain)
-    assert settings(plain, egress_allowed="id.internal").identity_issuers[0].algorithms == ("RS256", "ES256", "EdDSA")
+    assert settings(plain, identity_egress_allowed="id.internal").identity_issuers[0].algorithms == (
+        "RS256",
+        "ES256",
+        "EdDSA",
+    )
 
 
 def test_an_issuer_stands_once():

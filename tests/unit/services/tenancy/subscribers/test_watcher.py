@@ -10,6 +10,7 @@ from uuid import UUID
 import nats.errors
 
 from services.tenancy.domain.subscribers import Subscriber
+from services.tenancy.subscribers.roll import Roll
 from services.tenancy.subscribers.watcher import PAGE, Watcher
 
 TENANTS = [UUID(int=number) for number in range(1, PAGE + 10)]
@@ -73,14 +74,23 @@ class NobodyMayStay:
         return []
 
 
+class NoDurables:
+    async def request(self, subject: str, payload: bytes, timeout: float) -> SimpleNamespace:  # noqa: ASYNC109
+        return SimpleNamespace(data=b'{"total": 0, "consumers": null}')
+
+
+def watcher(servers: Servers) -> Watcher:
+    return Watcher(servers, NoDurables(), NobodyMayStay(), Roll(32, 32))  # type: ignore[arg-type]
+
+
 async def test_every_connection_of_every_server_is_looked_at():
     users = [str(Subscriber(tenant, "mk_1")) for tenant in TENANTS]
     servers = Servers(N1=users, N2=users[:2])
-    await Watcher(servers, NobodyMayStay()).look()
+    await watcher(servers).look()
     assert servers.kicked == {("N1", cid) for cid in range(len(users))} | {("N2", 0), ("N2", 1)}
 
 
 async def test_a_connection_that_has_no_name_yet_holds_up_nobody():
     servers = Servers(N1=["[REDACTED]", str(Subscriber(TENANTS[0], "mk_1"))])
-    await Watcher(servers, NobodyMayStay()).look()
+    await watcher(servers).look()
     assert servers.kicked == {("N1", 1)}
