@@ -25,7 +25,7 @@ LaneKey: TypeAlias = tuple[str, CallClass]
 
 @dataclass
 class Lane:
-    """The calls of one tenant and class: decided one after the other, refused until `free_at` (monotonic seconds)."""
+    """The calls of one caller and class: decided one after the other, refused until `free_at` (monotonic seconds)."""
 
     deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
     free_at: float = 0.0
@@ -39,7 +39,7 @@ class Limiter:
 
     async def admit(self, proof: str, rule: MethodRule) -> None:
         """Raises RateLimited, or Unauthenticated for a proof that has expired."""
-        lane = self._lane((_tenant(proof), rule.call_class))
+        lane = self._lane((_caller(proof), rule.call_class))
         _refuse_while_denied(lane, rule.call_class)
         async with lane.deciding:
             _refuse_while_denied(lane, rule.call_class)
@@ -52,7 +52,7 @@ class Limiter:
 
     def refuse(self, proof: str, rule: MethodRule) -> None:
         """Raises RateLimited when the call would be refused without a question."""
-        lane = self._lanes.get((_tenant(proof), rule.call_class))
+        lane = self._lanes.get((_caller(proof), rule.call_class))
         if lane is not None:
             _refuse_while_denied(lane, rule.call_class)
 
@@ -62,9 +62,11 @@ class Limiter:
         return self._lanes.setdefault(key, Lane())
 
 
-def _tenant(proof: str) -> str:
-    """Only says which calls wait for each other: PostgreSQL verifies the proof and reads the tenant from it."""
-    return proof.split("|", 3)[2]
+def _caller(proof: str) -> str:
+    """The tenant, or an identity that is in none. Only says which calls wait for each other: PostgreSQL verifies the
+    proof and reads the same from it."""
+    _, _, tenant, principal, *_ = proof.split("|", 4)
+    return principal if principal.startswith("identity:") else tenant
 
 
 def _refuse_while_denied(lane: Lane, call_class: CallClass) -> None:

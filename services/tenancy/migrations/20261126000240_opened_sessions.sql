@@ -1,11 +1,17 @@
 -- migrate:up
 
--- As before, but both open their sessions: a proof that is only set has no tenant.
+-- As before, but both open their sessions: a proof that is only set has no tenant. And an identity, which is in no tenant
+-- yet, has rates of its own: one stranger does not use up those of all others.
 CREATE OR REPLACE FUNCTION admit(presented text, class text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  principal text := split_part(presented, '|', 4);
+  caller uuid;
 BEGIN
   PERFORM kernel.open_session(presented);
-  RETURN tenancy.admit_at(kernel.tenant_id(), class, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint);
+  caller := CASE WHEN principal LIKE 'identity:%' THEN substr(principal, length('identity:') + 1)::uuid
+                 ELSE kernel.tenant_id() END;
+  RETURN tenancy.admit_at(caller, class, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint);
 END $$;
 
 CREATE OR REPLACE FUNCTION send_to_open_tasks(tenant uuid, type text, subject text, body bytea, traceparent text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -152,3 +152,17 @@ def test_the_tenant_is_the_proof_s_and_the_others_keep_theirs(database, admin, t
 def test_a_proof_that_is_not_valid_is_no_call(database, tenant):
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="missing, forged or expired"):
         decide_often(database.dsn("gateway_app"), tenant.grant()[:-1] + "x", 1)
+
+
+def grant_of(database, tenant_id, principal):
+    query = "SELECT kernel.mint_grant(%s, %s, ARRAY['invitations.accept'])"
+    return str(database.rows(query, tenant_id, principal)[0][0])
+
+
+def test_identities_without_a_tenant_and_operators_have_rates_of_their_own(database, admin, tenant):
+    admin.execute("UPDATE tenancy.default_limits SET value = 1 WHERE name LIKE 'read_%'")
+    dsn, nowhere = database.dsn("gateway_app"), UUID(int=2**128 - 1)
+    one, other = (grant_of(database, nowhere, f"identity:{uuid4()}") for _ in range(2))
+    operator = grant_of(database, UUID(int=0), "operator:op_test")
+    for grant in (tenant.grant(), one, other, operator):
+        assert [wait == 0 for wait in decide_often(dsn, grant, 2)] == [True, False]
