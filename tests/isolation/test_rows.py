@@ -83,10 +83,19 @@ def test_the_rows_that_b_is_refused_are_accepted_of_a(world, login):
     assert [table for table, is_accepted in accepted.items() if not is_accepted] == []
 
 
-@pytest.mark.parametrize("kind", INVALID_PROOFS)
+@pytest.mark.parametrize("kind", ["missing", "expired", "with a wrong mac", "garbage"])
 @pytest.mark.parametrize("login", APP_LOGINS)
 def test_without_a_valid_proof_there_is_no_row(world, login, kind, tried):
     tried("rows", assert_no_row_at_all(world, login, INVALID_PROOFS[kind](world)))
+
+
+@pytest.mark.parametrize("kind", INVALID_PROOFS)
+@pytest.mark.parametrize("login", APP_LOGINS)
+def test_an_invalid_proof_is_of_no_tenant(world, login, kind):
+    """What every policy compares with."""
+    with world.session(login, INVALID_PROOFS[kind](world)) as connection:
+        assert connection.execute("SELECT kernel.tenant_id()").fetchone() == (None,)
+        assert connection.execute("SELECT count(*) FROM outbox").fetchone() == (0,)
 
 
 def test_the_proof_that_the_expired_one_is_compared_with_is_valid(world):
