@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 MODEL ?=
 COMPOSE ?= docker compose
 
-.PHONY: help demo test test-containers check format proto dataflow asyncapi bench compose-test clean
+.PHONY: help demo test isolation test-containers check format proto dataflow asyncapi bench compose-test clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ demo: $(VENV)/.demo-$(if $(filter extractive,$(MODEL)),extractive,model)  ## Ins
 
 test: $(VENV)/.dev  ## Run every test that needs no container
 	$(BIN)/pytest -n 2 --dist loadfile
+
+isolation: $(VENV)/.dev  ## Prove that nothing crosses between tenants: rows, bus, RPCs, requests at random, and mutants
+	$(BIN)/pytest -n 2 --dist loadfile tests/isolation tests/integration/gateway/test_fuzz.py
 
 test-containers: $(VENV)/.dev  ## Run the integration tests against containers
 	MORNINGAI_TEST_SERVERS=containers TESTCONTAINERS_RYUK_DISABLED=true \

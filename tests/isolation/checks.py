@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import psycopg
 
-from tests.isolation.filler import insert_statement, spare_row
+from tests.isolation.attempts import Aim, NotTried, attempts_on, attempts_on_views, reaches
+from tests.isolation.functions import effect_of, functions_of
 from tests.isolation.tables import Table
-from tests.isolation.world import Access, Connection, World
+from tests.isolation.world import Connection, World, accesses
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+PLAIN = ("select", "update", "move", "delete", "insert")
 
 
 @dataclass(frozen=True)
@@ -32,118 +31,87 @@ class Leaked(AssertionError):
         self.leaks = leaks
 
 
+@dataclass
+class Trial:
+    """What came of the attempts in one session."""
+
+    tried: int = 0
+    reached: set[tuple[str, str]] = field(default_factory=set)
+    permitted: set[tuple[str, str]] = field(default_factory=set)
+    not_tried: list[str] = field(default_factory=list)
+
+    def assert_nothing_leaked(self, login: str) -> None:
+        """Raises Leaked, and NotTried when an attempt failed for a reason of its own."""
+        if self.reached:
+            raise Leaked([Leak(target, action, login) for target, action in sorted(self.reached)])
+        if self.not_tried:
+            raise NotTried("\n".join(self.not_tried))
+
+
+def of_another_tenant(world: World) -> Aim:
+    return Aim(world.a.tenant_id, world.b.tenant_id, proven=True)
+
+
+def of_anybody(world: World) -> Aim:
+    """For a session whose proof, were it valid, would be B's."""
+    return Aim(world.a.tenant_id, world.b.tenant_id, proven=False)
+
+
+def try_tables(
+    world: World,
+    connection: Connection,
+    login: str,
+    aim: Aim,
+    *,
+    tables: Iterable[Table] | None = None,
+    operations: Collection[str] = (),
+) -> Trial:
+    """Every operation, or these, on every table, or these, and on every view."""
+    trial = Trial()
+    chosen = tuple(tables or world.tables)
+    access = accesses(connection, login, chosen)
+    attempts = [attempt for table in chosen for attempt in attempts_on(world, table, access[str(table)], aim)]
+    for attempt in (*attempts, *attempts_on_views(connection, aim)):
+        if operations and attempt.operation not in operations:
+            continue
+        trial.tried += 1
+        cell = (attempt.target, attempt.operation)
+        trial.permitted |= {cell} if attempt.permitted else set()
+        try:
+            trial.reached |= {cell} if reaches(connection, attempt) else set()
+        except NotTried as error:
+            trial.not_tried.append(str(error))
+    return trial
+
+
+def try_functions(world: World, connection: Connection, aim: Aim, *, names: Collection[str] = ()) -> Trial:
+    """Every function, or these, that the session's user may execute; in the session of `World.acting`."""
+    trial = Trial()
+    for function in functions_of(connection):
+        if names and function.name not in names:
+            continue
+        try:
+            count, effect = effect_of(world, connection, function, aim)
+        except NotTried as error:
+            trial.not_tried.append(str(error))
+            continue
+        trial.tried += count
+        trial.reached |= {(function.name, "function")} if effect and not effect.is_declared else set()
+    return trial
+
+
 def assert_no_row_of_another_tenant(world: World, login: str, tables: tuple[Table, ...] | None = None) -> None:
-    """With A's proof: select, update, delete, insert as B, move to B. Raises Leaked."""
+    """With A's proof. Raises Leaked."""
     with world.session(login, world.a.grant()) as connection:
-        leaks = [
-            Leak(str(table), action, login)
-            for table in tables or world.tables
-            for action, leaked in _foreign_actions(world, table, world.access(login, table))
-            if leaked(connection)
-        ]
-    if leaks:
-        raise Leaked(leaks)
+        trial = try_tables(world, connection, login, of_another_tenant(world), tables=tables)
+    trial.assert_nothing_leaked(login)
 
 
 def assert_no_row_at_all(world: World, login: str, proof: str | None, tables: tuple[Table, ...] | None = None) -> None:
-    """With a proof that is not valid: select, update, delete, insert. Raises Leaked."""
+    """With a proof that is not valid: the plain operations. Raises Leaked."""
     with world.session(login, proof) as connection:
-        leaks = [
-            Leak(str(table), action, login)
-            for table in tables or world.tables
-            for action, leaked in _actions(world, table, world.access(login, table))
-            if leaked(connection)
-        ]
-    if leaks:
-        raise Leaked(leaks)
-
-
-def own_rows(world: World, login: str) -> dict[str, int]:
-    """How many rows a login sees with A's proof, by table it may read."""
-    with world.session(login, world.a.grant()) as connection:
-        return {
-            str(table): len(_try(connection, f"SELECT tenant_id FROM {table}") or [])
-            for table in world.tables
-            if world.access(login, table).select
-        }
-
-
-def own_inserts(world: World, login: str) -> dict[str, bool]:
-    """Whether a row of A is accepted with A's proof, by table the login may insert into."""
-    with world.session(login, world.a.grant()) as connection:
-        return {
-            str(table): _accepts(connection, world, table, access, tenant_id=world.a.tenant_id)
-            for table in world.tables
-            if (access := world.access(login, table)).insert
-        }
-
-
-def _foreign_actions(world: World, table: Table, access: Access) -> Iterator[tuple[str, Callable[[Connection], bool]]]:
-    a, b = world.a.tenant_id, world.b.tenant_id
-    other = f"WHERE tenant_id IS DISTINCT FROM '{a}'"
-    yield "select", lambda connection: bool(_try(connection, f"SELECT tenant_id FROM {table} {other}"))
-    yield "update", lambda connection: _touched(connection, _update(table, access, other)) > 0
-    yield "delete", lambda connection: _touched(connection, f"DELETE FROM {table} {other}") > 0
-    yield "insert", lambda connection: _inserted_elsewhere(connection, world, table, access, tenant_id=b)
-    yield "move", lambda connection: _touched(connection, f"UPDATE {table} SET tenant_id = '{b}'") > 0
-
-
-def _actions(world: World, table: Table, access: Access) -> Iterator[tuple[str, Callable[[Connection], bool]]]:
-    a = world.a.tenant_id
-    yield "select", lambda connection: bool(_try(connection, f"SELECT tenant_id FROM {table}"))
-    yield "update", lambda connection: _touched(connection, _update(table, access, "")) > 0
-    yield "delete", lambda connection: _touched(connection, f"DELETE FROM {table}") > 0
-    yield "insert", lambda connection: _accepts(connection, world, table, access, tenant_id=a)
-
-
-def _update(table: Table, access: Access, where: str) -> str:
-    column = min(access.update - {column.name for column in table.columns if column.generated}, default="tenant_id")
-    return f'UPDATE {table} SET "{column}" = "{column}" {where}'
-
-
-def _inserted_elsewhere(connection: Connection, world: World, table: Table, access: Access, *, tenant_id: UUID) -> bool:
-    """Accepted, and not because a trigger turned it into a row of the session's own tenant (the outbox does)."""
-    own = f"SELECT count(*) FROM {table} WHERE tenant_id = '{world.a.tenant_id}'"
-    with connection.transaction(force_rollback=True):
-        before = _try(connection, own)
-        accepted = _accepts(connection, world, table, access, tenant_id=tenant_id, keep=True)
-        return accepted and _try(connection, own) == before
-
-
-def _accepts(
-    connection: Connection, world: World, table: Table, access: Access, *, tenant_id: UUID, keep: bool = False
-) -> bool:
-    """Policies are checked before constraints: whatever is not refused for lack of privilege got past them."""
-    row = {"tenant_id": tenant_id, **spare_row(table, world.made)}
-    named = [name for name in row if not access.insert or name in access.insert]
-    try:
-        with connection.transaction(force_rollback=not keep):
-            connection.execute(insert_statement(table, named), row)  # type: ignore[arg-type]
-    except psycopg.errors.InsufficientPrivilege:
-        return False
-    except psycopg.IntegrityError:
-        return True
-    return True
-
-
-def _try(connection: Connection, query: str) -> list[tuple[object, ...]] | None:
-    """None when the login may not."""
-    try:
-        with connection.transaction(force_rollback=True):
-            return connection.execute(query).fetchall()  # type: ignore[arg-type]
-    except psycopg.errors.InsufficientPrivilege:
-        return None
-
-
-def _touched(connection: Connection, statement: str) -> int:
-    """Rows that a statement reached; a constraint that stops it stops it after the policies."""
-    try:
-        with connection.transaction(force_rollback=True):
-            return connection.execute(statement).rowcount  # type: ignore[arg-type]
-    except psycopg.errors.InsufficientPrivilege:
-        return 0
-    except psycopg.IntegrityError:
-        return 1
+        trial = try_tables(world, connection, login, of_anybody(world), tables=tables, operations=PLAIN)
+    trial.assert_nothing_leaked(login)
 
 
 def send(connection: Connection, task_id: UUID, **columns: object) -> UUID:

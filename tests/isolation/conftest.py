@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import UUID, uuid4
@@ -12,20 +13,71 @@ from tests.conftest import TEMPLATE, PostgresServer, TestDatabase
 from tests.isolation.checks import send
 from tests.isolation.world import World, make_world
 
-CALLS_TRIED = "calls_tried"
+ROWS = "Rows tried"
+BUS_CALLS = "Calls tried on the bus"
+RPC_CALLS = "Calls tried over RPC"
+MUTANTS = "Mutants"
+KILLED = "Mutants killed"
+Note = Callable[[int], None]
+
+
+def _noting(request: pytest.FixtureRequest, figure: str) -> Note:
+    return lambda count: request.node.user_properties.append((figure, count))
 
 
 @pytest.fixture
-def calls_tried(request: pytest.FixtureRequest) -> Callable[[int], None]:
-    """Notes how many calls a test tried; the sum is a figure of the proof."""
-    return lambda count: request.node.user_properties.append((CALLS_TRIED, count))
+def rows_tried(request: pytest.FixtureRequest) -> Note:
+    """Notes how many attempts at rows a test made; the sum is a figure of the proof. The same for those after it."""
+    return _noting(request, ROWS)
+
+
+@pytest.fixture
+def calls_tried(request: pytest.FixtureRequest) -> Note:
+    return _noting(request, BUS_CALLS)
+
+
+@pytest.fixture
+def rpc_calls_tried(request: pytest.FixtureRequest) -> Note:
+    return _noting(request, RPC_CALLS)
+
+
+@pytest.fixture
+def mutant(request: pytest.FixtureRequest) -> None:
+    """For a test of one mutant, which is killed when the test passes."""
+    _noting(request, MUTANTS)(1)
+
+
+@pytest.fixture
+def mutants(request: pytest.FixtureRequest) -> Callable[[int, int], None]:
+    """For a test of many: notes how many were made, and how many of them were killed."""
+
+    def note(made: int, killed: int) -> None:
+        request.node.user_properties += [(MUTANTS, made), (KILLED, killed)]
+
+    return note
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    reports = terminalreporter.getreports("passed")
-    counts = [value for report in reports for name, value in report.user_properties if name == CALLS_TRIED]
-    if counts:
-        terminalreporter.write_line(f"Calls tried on the bus: {sum(counts)}")
+    """The figures of the proof, of whatever part of it ran."""
+    figures: Counter[str] = Counter()
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        if report.when == "call":
+            figures.update(_figures(report))
+    for figure in (ROWS, BUS_CALLS, RPC_CALLS):
+        if figure in figures:
+            terminalreporter.write_line(f"{figure}: {figures[figure]}")
+    if MUTANTS in figures:
+        terminalreporter.write_line(f"{KILLED}: {figures[KILLED]} of {figures[MUTANTS]}")
+
+
+def _figures(report: pytest.TestReport) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for name, value in report.user_properties:
+        if name in (ROWS, BUS_CALLS, RPC_CALLS, MUTANTS, KILLED) and isinstance(value, int):
+            found[name] += value
+    if MUTANTS in found and KILLED not in found:
+        found[KILLED] = found[MUTANTS] if report.passed else 0
+    return found
 
 
 @contextmanager

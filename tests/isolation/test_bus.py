@@ -56,7 +56,7 @@ async def test_a_service_may_do_what_the_catalogue_says(nats_url, tenant, servic
     await visitor.client.close()
 
 
-async def test_the_callout_s_user_asks_the_server_three_things_and_no_more(nats_url, tenant):
+async def test_the_callout_s_user_asks_the_server_three_things_and_no_more(nats_url, tenant, calls_tried):
     visitor = await visit_as(nats_url, user="callout", password=PASSWORD, inbox_prefix=inbox_prefix("callout"))
-    await assert_may_do_its_three_requests(visitor, tenant)
+    calls_tried(await assert_may_do_its_three_requests(visitor, tenant))
     await visitor.client.close()

@@ -113,18 +113,21 @@ WIDER = {
 }
 
 
+@pytest.mark.usefixtures("mutant")
 @pytest.mark.parametrize(("wider", "killed_by"), WIDER.values(), ids=WIDER)
 async def test_a_wider_permission_of_subscribers_is_noticed(world, two, wider, killed_by):
     async with world(permit=also(**wider)) as (url, _):
         assert killed_by in await crossings_of_a_key(url, *two)
 
 
+@pytest.mark.usefixtures("mutant")
 async def test_acknowledging_for_another_tenant_is_noticed(world, two):
     async with world(permit=also(publish=("$JS.ACK.PUBLIC.>",))) as (url, _):
         victim = f"$JS.ACK.PUBLIC.{durable_of(two[1])}.1.1.1.1.0"
         assert ("publish", victim) in await crossings_of_a_key(url, *two)
 
 
+@pytest.mark.usefixtures("mutant")
 @pytest.mark.parametrize("subject", ["morningai.public.>", "morningai.replay.>"])
 async def test_a_subscriber_that_hears_another_tenant_is_noticed(world, two, subject):
     async with world(permit=also(subscribe=(subject,))) as (url, spectator):
@@ -133,6 +136,7 @@ async def test_a_subscriber_that_hears_another_tenant_is_noticed(world, two, sub
     assert {crossing.action for crossing in caught.value.crossings} == {"heard"}
 
 
+@pytest.mark.usefixtures("mutant")
 @pytest.mark.parametrize("subject", ["$JS.API.CONSUMER.MSG.NEXT.PUBLIC.>", "$JS.ACK.PUBLIC.>"])
 async def test_a_way_to_jetstream_itself_is_noticed_by_what_it_sends_to_others(world, two, subject):
     config = changed(reach_jetstream(subject))
@@ -142,6 +146,7 @@ async def test_a_way_to_jetstream_itself_is_noticed_by_what_it_sends_to_others(w
     assert {crossing.action for crossing in caught.value.crossings} == {"reached"}
 
 
+@pytest.mark.usefixtures("mutant")
 async def test_an_acknowledgement_passed_on_with_its_reply_subject_is_noticed(world, two):
     async with world() as (url, spectator):
         tenancy = await visit_as(url, user=BUS_OWNER, password=PASSWORD, inbox_prefix=inbox_prefix(BUS_OWNER))
@@ -183,6 +188,7 @@ SERVICES_MAY = {
 }
 
 
+@pytest.mark.usefixtures("mutant")
 @pytest.mark.parametrize(("service", "verb", "subject", "killed_by"), SERVICES_MAY.values(), ids=SERVICES_MAY)
 async def test_a_wider_permission_of_a_service_is_noticed(tmp_path, tenant, service, verb, subject, killed_by):
     config = changed(lambda accounts: user(accounts, service)[verb].append(subject))

@@ -1,6 +1,7 @@
 """The isolation tests themselves are tested: each protection is taken away, and the assertion that it serves must fail.
 
-The audit is not asked here. A mutant is killed only by a leak that the named assertion reports.
+The audit is not asked here. A mutant is killed only by a leak that the named assertion reports. The protections that
+the catalogue names are taken away in test_catalogue_mutations.py.
 """
 
 from __future__ import annotations
@@ -8,10 +9,8 @@ from __future__ import annotations
 from uuid import uuid4
 
 import pytest
-from psycopg import sql
 
 from tests.isolation.checks import (
-    Leak,
     Leaked,
     assert_no_row_at_all,
     assert_no_row_of_another_tenant,
@@ -21,10 +20,12 @@ from tests.isolation.checks import (
     outbox_takes,
     tenants_of_one_prepared_statement,
 )
-from tests.isolation.test_rows import flip_last_digit
+from tests.isolation.mutants import VERIFIER_SAYS_YES
+from tests.isolation.proofs import UNPROVEN
 
 TABLE = "gateway.tasks"
 LOGIN = "gateway_app"
+forged, expired = UNPROVEN["forged"], UNPROVEN["expired"]
 OWN = "tenant_id = (SELECT kernel.tenant_id())"
 
 POLICY_SHOWS_ALL = f"ALTER POLICY tenant ON {TABLE} USING (true)"
@@ -36,12 +37,6 @@ PLAIN_VIEW = f"""
 ALTER TABLE {TABLE} RENAME TO kept;
 CREATE VIEW {TABLE} AS SELECT * FROM gateway.kept;
 GRANT SELECT, INSERT, UPDATE ON {TABLE} TO {LOGIN}
-"""
-VERIFIER_SAYS_YES = """
-CREATE OR REPLACE FUNCTION kernel.tenant_id() RETURNS uuid
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT split_part(current_setting('morningai.proof', true), '|', 3)::uuid
-$$
 """
 VERIFIER_IGNORES_EXPIRY = """
 CREATE OR REPLACE FUNCTION kernel.tenant_id() RETURNS uuid
@@ -70,15 +65,6 @@ def leaks_without_proof(world, proof):
     return {leak.action for leak in caught.value.leaks}
 
 
-def forged(world):
-    return flip_last_digit(world.a.grant())
-
-
-def expired(world):
-    query = "SELECT kernel.mint_grant(%s, 'key:mk_test', ARRAY['tasks.read'], '-1 hour'::interval)"
-    return world.database.rows(query, world.a.tenant_id)[0][0]
-
-
 def test_the_control_without_a_mutation_is_green(weakened):
     assert_no_row_of_another_tenant(weakened, LOGIN)
     assert_no_row_at_all(weakened, LOGIN, forged(weakened))
@@ -86,6 +72,7 @@ def test_the_control_without_a_mutation_is_green(weakened):
     assert_no_row_at_all(weakened, LOGIN, None)
 
 
+@pytest.mark.usefixtures("mutant")
 @pytest.mark.parametrize(
     ("mutation", "killed_by"),
     [
@@ -110,6 +97,7 @@ def test_a_lost_protection_is_noticed(weakened, mutation, killed_by):
     assert leaks_of_another_tenant(weakened) >= killed_by
 
 
+@pytest.mark.usefixtures("mutant")
 @pytest.mark.parametrize(
     ("mutation", "proof", "killed_by"),
     [
@@ -145,6 +133,7 @@ def bypassing_login(weakened):
     weakened.database.execute(f"ALTER ROLE {LOGIN} NOBYPASSRLS")
 
 
+@pytest.mark.usefixtures("mutant")
 def test_a_login_that_bypasses_row_level_security_is_noticed(bypassing_login):
     assert leaks_of_another_tenant(bypassing_login) >= {"select", "update", "insert", "move"}
 
@@ -158,54 +147,28 @@ def test_a_superuser_login_is_refused_by_the_tests_themselves(weakened):
         weakened.database.execute(f"ALTER ROLE {LOGIN} NOSUPERUSER")
 
 
-@pytest.mark.parametrize(("clause", "action"), [("USING (true)", "select"), ("WITH CHECK (true)", "insert")])
-def test_a_policy_without_its_condition_is_noticed_on_every_table(weakened, clause, action):
-    expected = {mutate(weakened, table, clause, action) for table in mutable(weakened, action)}
-    leaked = {leak for login in {leak.login for leak in expected} for leak in all_leaks(weakened, login)}
-    assert expected - leaked == set()
-    assert {leak for leak in leaked if leak.action == action} == expected
-
-
-def mutable(world, action):
-    """Every table, but for the columns a login cannot give, and the outbox, whose trigger names the tenant."""
-    grants = {table: world.access(f"{table.schema}_app", table) for table in world.tables}
-    return [
-        table
-        for table, granted in grants.items()
-        if (granted.select if action == "select" else granted.insert and table.name != "outbox")
-    ]
-
-
-def mutate(world, table, clause, action):
-    statement = sql.SQL(f"ALTER POLICY tenant ON {{}}.{{}} {clause}")
-    world.database.execute(statement.format(sql.Identifier(table.schema), sql.Identifier(table.name)))
-    return Leak(str(table), action, f"{table.schema}_app")
-
-
-def all_leaks(world, login):
-    with pytest.raises(Leaked) as caught:
-        assert_no_row_of_another_tenant(world, login)
-    return caught.value.leaks
-
-
+@pytest.mark.usefixtures("mutant")
 def test_an_immutable_tenant_is_noticed(weakened):
     weakened.database.execute("ALTER FUNCTION kernel.tenant_id() IMMUTABLE")
     a, b = weakened.a.tenant_id, weakened.b.tenant_id
     assert tenants_of_one_prepared_statement(weakened) != [[a], [b], [a]]
 
 
+@pytest.mark.usefixtures("mutant")
 def test_an_inbox_that_takes_any_message_is_noticed(sealed):
     world, _, _, seal = sealed
     world.database.execute(f"ALTER POLICY tenant ON docs.inbox WITH CHECK ({OWN})")
     assert inbox_takes(world, seal, uuid4())
 
 
+@pytest.mark.usefixtures("mutant")
 def test_an_outbox_that_does_not_look_at_the_task_is_noticed(sealed):
     world, _, _, seal = sealed
     world.database.execute("DROP TRIGGER seal ON docs.outbox")
     assert outbox_takes(world, seal, world.a.open_task(uuid4()))
 
 
+@pytest.mark.usefixtures("mutant")
 def test_a_seal_that_outlives_its_task_is_noticed(sealed):
     world, _, task_id, seal = sealed
     end_task(world, task_id, "11 minutes")
@@ -214,6 +177,7 @@ def test_a_seal_that_outlives_its_task_is_noticed(sealed):
     assert opens(world, seal)
 
 
+@pytest.mark.usefixtures("mutant")
 def test_a_retired_key_that_still_verifies_is_noticed(sealed):
     world, _, _, seal = sealed
     world.database.execute("UPDATE kernel.proof_keys SET minting = false, retired_at = now()")
@@ -222,6 +186,7 @@ def test_a_retired_key_that_still_verifies_is_noticed(sealed):
     assert opens(world, seal)
 
 
+@pytest.mark.usefixtures("mutant")
 def test_a_service_that_opens_a_task_of_its_own_is_noticed(weakened):
     grant = weakened.a.grant()
     assert not outbox_takes(weakened, grant, uuid4())

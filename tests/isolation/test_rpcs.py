@@ -242,7 +242,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.mark.parametrize("path", PUBLIC)
-async def test_no_rpc_gives_another_tenant_s_data(world, path):
+async def test_no_rpc_gives_another_tenant_s_data(world, path, rpc_calls_tried):
+    rpc_calls_tried(len(world.tried[path]))
     assert {name: found for name, made in world.tried[path].items() if (found := leaks(world, name, made))} == {}
 
 
@@ -314,26 +315,30 @@ async def not_denied(world: World, address: str, scope: str) -> dict[str, grpc.S
 
 
 @pytest.mark.parametrize("credential", CREDENTIALS)
-async def test_every_rpc_refuses_a_credential_that_is_not_valid(world, credential):
+async def test_every_rpc_refuses_a_credential_that_is_not_valid(world, credential, rpc_calls_tried):
+    rpc_calls_tried(len(PUBLIC))
     assert await not_unauthenticated(world, world.platform.address, credential) == {}
 
 
 @pytest.mark.parametrize("scope", [*SCOPES, "operator"])
-async def test_every_rpc_refuses_a_key_without_its_scope(world, scope):
+async def test_every_rpc_refuses_a_key_without_its_scope(world, scope, rpc_calls_tried):
+    rpc_calls_tried(sum(rpc.scope == scope for rpc in PUBLIC.values()))
     assert await not_denied(world, world.platform.address, scope) == {}
 
 
-async def test_an_operator_is_no_tenant(world):
+async def test_an_operator_is_no_tenant(world, rpc_calls_tried):
     async with connected(world.platform.address, bearer(world.platform.operator_key)) as client:
         rpcs = {path: rpc for path, rpc in PUBLIC.items() if rpc.scope != "operator"}
         codes = await codes_of(client, world, rpcs)
+    rpc_calls_tried(len(codes))
     assert {path: code for path, code in codes.items() if code is not grpc.StatusCode.PERMISSION_DENIED} == {}
 
 
-async def test_no_internal_rpc_is_reached_through_the_door(world):
+async def test_no_internal_rpc_is_reached_through_the_door(world, rpc_calls_tried):
     proof = (PROOF_KEY, world.bravo.grant())
     async with connected(world.platform.address, bearer(world.alpha.api_key), proof) as client:
         codes = await codes_of(client, world, INTERNAL)
+    rpc_calls_tried(len(codes))
     assert codes
     assert set(codes.values()) == {grpc.StatusCode.UNIMPLEMENTED}
 
@@ -390,7 +395,7 @@ def grant_of(world: World, scopes: list[str], lifetime: str = "1 minute") -> str
 
 
 @pytest.mark.parametrize("proof", PROOFS)
-async def test_every_service_behind_the_door_checks_proofs_itself(world, proof):
+async def test_every_service_behind_the_door_checks_proofs_itself(world, proof, rpc_calls_tried):
     said: dict[str, dict[str, grpc.StatusCode]] = {}
     for service in OTHERS:
         for path, rpc in RPCS.items():
@@ -398,6 +403,7 @@ async def test_every_service_behind_the_door_checks_proofs_itself(world, proof):
             async with connected(address, (PROOF_KEY, PROOFS[proof](world, rpc))) as client:
                 outcome = await outcome_of(client, rpc, f"sources/{CANARY}")
             said.setdefault(path, {})[service] = outcome.code
+    rpc_calls_tried(sum(map(len, said.values())))
     allowed = CLOSED | (UNREAD if proof in ("a forged grant", "a grant that has ended") else set())
     assert {path: codes for path, codes in said.items() if set(codes.values()) - allowed} == {}
     served = {path for path, codes in said.items() if set(codes.values()) - {grpc.StatusCode.UNIMPLEMENTED}}
@@ -412,9 +418,10 @@ MUTANTS = {
 }
 
 
-@pytest.mark.parametrize("mutant", MUTANTS)
-async def test_a_gateway_that_forgets_a_check_is_noticed(world, mutant, monkeypatch):
-    owner, name, forgetful, check, case = MUTANTS[mutant]
+@pytest.mark.usefixtures("mutant")
+@pytest.mark.parametrize("forgotten", MUTANTS)
+async def test_a_gateway_that_forgets_a_check_is_noticed(world, forgotten, monkeypatch):
+    owner, name, forgetful, check, case = MUTANTS[forgotten]
     # Else what is known of a credential would refuse it before.
     monkeypatch.setattr(Authenticator, "known_grant", checking_nothing(world.bravo))
     monkeypatch.setattr(owner, name, forgetful(world.bravo))
@@ -444,6 +451,7 @@ def service_of(rpc: Rpc, *, scoped: bool) -> str:
     return f"{package}.{original.name}"
 
 
+@pytest.mark.usefixtures("mutant")
 @pytest.mark.parametrize("path", [path for path, rpc in RPCS.items() if rpc.scope])
 async def test_a_server_with_a_method_whose_scope_was_dropped_does_not_start(path):
     RpcServer("unix:/nowhere", [service_of(RPCS[path], scoped=True)])
