@@ -48,15 +48,6 @@ class Trial:
             raise NotTried("\n".join(self.not_tried))
 
 
-def of_another_tenant(world: World) -> Aim:
-    return Aim(world.a.tenant_id, world.b.tenant_id, proven=True)
-
-
-def of_anybody(world: World) -> Aim:
-    """For a session whose proof, were it valid, would be B's."""
-    return Aim(world.a.tenant_id, world.b.tenant_id, proven=False)
-
-
 def try_tables(
     world: World,
     connection: Connection,
@@ -102,15 +93,17 @@ def try_functions(world: World, connection: Connection, aim: Aim, *, names: Coll
 
 def assert_no_row_of_another_tenant(world: World, login: str, tables: tuple[Table, ...] | None = None) -> None:
     """With A's proof. Raises Leaked."""
+    aim = Aim(world.a.tenant_id, world.b.tenant_id, proven=True)
     with world.session(login, world.a.grant()) as connection:
-        trial = try_tables(world, connection, login, of_another_tenant(world), tables=tables)
+        trial = try_tables(world, connection, login, aim, tables=tables)
     trial.assert_nothing_leaked(login)
 
 
 def assert_no_row_at_all(world: World, login: str, proof: str | None, tables: tuple[Table, ...] | None = None) -> None:
-    """With a proof that is not valid: the plain operations. Raises Leaked."""
+    """With a proof that is not valid, were it A's: the plain operations. Raises Leaked."""
+    aim = Aim(world.a.tenant_id, world.a.tenant_id, proven=False)
     with world.session(login, proof) as connection:
-        trial = try_tables(world, connection, login, of_anybody(world), tables=tables, operations=PLAIN)
+        trial = try_tables(world, connection, login, aim, tables=tables, operations=PLAIN)
     trial.assert_nothing_leaked(login)
 
 
