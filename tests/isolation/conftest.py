@@ -13,11 +13,11 @@ from tests.isolation.world import World, make_world
 
 # What the tests note, and how the summary says the sum.
 FIGURES = {
-    "rows": "Ways to rows tried in PostgreSQL: {}",
+    "rows": "Rows tried: {}",
     "bus": "Calls tried on the bus: {}",
     "rpc": "Calls tried over RPC: {}",
 }
-MUTANTS, KILLED = "mutants", "killed"
+MUTANT, MUTANTS, KILLED = "mutant", "mutants", "killed"
 
 
 @pytest.fixture
@@ -39,20 +39,29 @@ def killed(request: pytest.FixtureRequest) -> Callable[[Collection[object], Coll
     return note
 
 
+@pytest.fixture
+def mutant(request: pytest.FixtureRequest) -> None:
+    """For a test of one mutant, which is killed when the test passes."""
+    request.node.user_properties.append((MUTANT, 1))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
     noted = Counter[str]()
     for report in reports:
-        noted.update(dict(_summed(report.user_properties)))
+        noted.update(_summed(report.user_properties))
+        if report.passed:
+            noted[KILLED] += _summed(report.user_properties)[MUTANT]
     for kind, line in FIGURES.items():
         if noted[kind]:
             terminalreporter.write_line(line.format(f"{noted[kind]:,}"))
-    if noted[MUTANTS]:
-        terminalreporter.write_line(f"Mutants killed: {noted[KILLED]:,} of {noted[MUTANTS]:,}")
+    made = noted[MUTANTS] + noted[MUTANT]
+    if made:
+        terminalreporter.write_line(f"Mutants killed: {noted[KILLED]:,} of {made:,}")
 
 
 def _summed(properties: list[tuple[str, object]]) -> Counter[str]:
-    known = {*FIGURES, MUTANTS, KILLED}
+    known = {*FIGURES, MUTANT, MUTANTS, KILLED}
     counts = Counter[str]()
     for name, value in properties:
         if name in known and isinstance(value, int):

@@ -1,6 +1,7 @@
 """Makes valid rows of any table from its columns' types and simple CHECKs; what it cannot guess stands in OVERRIDES.
 
-Two tenants get the same keys, so that only tenant_id tells their rows apart.
+Two tenants get the same keys, so that only tenant_id tells their rows apart; and each one row in every table whose key
+the other has not, and that no row points at: the loose one.
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ OVERRIDES: dict[str, Row] = {
     "docs.data_keys": {"is_current": False},
     "docs.sources": {"kind": "remote", "remote_uri": "https://example.org/repository"},
     "docs.snapshots": {"state": "ready", "ready_at": "2026-01-01T00:00:00Z"},
+    "docs.documents": {"newest_version": 1000},
     "docs.document_versions": {"content": "text", "content_hash": hashlib.sha256(b"text").hexdigest()},
     "tenancy.audit_log": {"action": "keys.create"},
 }
+# By table: columns that a row has when it points at something that it need not point at.
+REFERRING: dict[str, Row] = {"docs.sources": {"kind": "upload", "remote_uri": None}}
 VALUES: dict[str, object] = {
     "boolean": False,
     "jsonb": "{}",
@@ -47,26 +51,38 @@ class CannotFill(AssertionError):
     """The filler has to learn about a table."""
 
 
-def fill(database: TestDatabase, tables: tuple[Table, ...], tenant: TestTenant, *, count: int) -> dict[str, list[Row]]:
-    """`count` rows of the tenant in each table that has none of it yet, as the superuser in the tenant's session."""
+def fill(
+    database: TestDatabase, tables: tuple[Table, ...], tenant: TestTenant, *, count: int, loose_number: int
+) -> tuple[dict[str, list[Row]], dict[str, Row]]:
+    """`count` rows of the tenant in each table that has none of it yet, and the loose row of each; as the superuser in
+    the tenant's session."""
     made: dict[str, list[Row]] = {}
+    loose: dict[str, Row] = {}
     with psycopg.connect(database.admin_dsn) as connection:
         connection.execute("SELECT kernel.open_session(%s)", (tenant.grant(),))
-        for number in (*range(count), SPARE):
-            _open_task(connection, tenant, task_id=_task_id(number))
+        for number in (*range(count), loose_number, SPARE):
+            _open_task(connection, tenant, task_id=numbered("task_id", number))
         for table in tables:
             has_rows = connection.execute(
                 f"SELECT 1 FROM {table} WHERE tenant_id = %s LIMIT 1", (tenant.tenant_id,)
             ).fetchone()
-            made[str(table)] = [] if has_rows else [make_row(table, number, made, number) for number in range(count)]
-            for row in made[str(table)]:
+            numbers = range(1 if _has_its_parents_key(table) else count)
+            made[str(table)] = [] if has_rows else [make_row(table, number, made, number) for number in numbers]
+            loose[str(table)] = make_row(table, loose_number, made, 0)
+            for row in (*made[str(table)], loose[str(table)]):
                 _insert(connection, table, {"tenant_id": tenant.tenant_id, **row})
-    return made
+    return made, loose
 
 
 def spare_row(table: Table, made: dict[str, list[Row]]) -> Row:
-    """One more valid row, whose parents are the first rows; without its tenant."""
-    return make_row(table, SPARE, made, 0)
+    """One more valid row, whose parents are the first rows that take one; without its tenant."""
+    return make_row(table, SPARE, made, 1 if _has_its_parents_key(table) else 0)
+
+
+def _has_its_parents_key(table: Table) -> bool:
+    """A parent has one such row at most: the first has it, and the second is left for the spare one."""
+    required = [set(key.columns) for key in table.foreign_keys if key.parent in table.parents]
+    return bool(table.inner_key) and any(set(table.inner_key) <= columns for columns in required)
 
 
 def make_row(table: Table, number: int, made: dict[str, list[Row]], parent_number: int) -> Row:
@@ -89,7 +105,7 @@ def _value(column: Column, number: int) -> object:
     if column.first_label:
         return column.first_label
     if column.type == "uuid":
-        return uuid5(NAMESPACE_OID, f"{column.name} {number}")
+        return numbered(column.name, number)
     if column.type in NUMBERS:
         return number + 1
     if column.type.endswith("[]"):
@@ -99,8 +115,8 @@ def _value(column: Column, number: int) -> object:
     return VALUES.get(column.type, _text(column, number))
 
 
-def _task_id(number: int) -> UUID:
-    return uuid5(NAMESPACE_OID, f"task_id {number}")
+def numbered(name: str, number: int) -> UUID:
+    return uuid5(NAMESPACE_OID, f"{name} {number}")
 
 
 def _open_task(connection: psycopg.Connection[tuple[object, ...]], tenant: TestTenant, *, task_id: UUID) -> None:
@@ -119,7 +135,7 @@ def _text(column: Column, number: int) -> str:
 
 def _insert(connection: psycopg.Connection[tuple[object, ...]], table: Table, row: Row) -> None:
     try:
-        connection.execute(insert_statement(table, list(row)), row)  # type: ignore[arg-type]
+        connection.execute(f"{insert_statement(table, list(row))} ON CONFLICT DO NOTHING", row)  # type: ignore[arg-type]
     except psycopg.Error as error:
         raise CannotFill(
             f"tests/isolation/filler.py cannot make a row of {table}: {error} Add the column to OVERRIDES."

@@ -10,6 +10,7 @@ from morningai.db.migrate import SERVICES
 if TYPE_CHECKING:
     from tests.conftest import TestDatabase
 
+SCHEMAS = ("kernel", *SERVICES)
 APP_LOGINS = tuple(f"{service}_app" for service in SERVICES)
 RELAY_LOGINS = tuple(f"{service}_relay" for service in SERVICES)
 
@@ -27,14 +28,19 @@ SELECT a.attname, format_type(a.atttypid, NULL), a.attnotnull, a.atthasdef OR a.
   coalesce((SELECT e.enumlabel FROM pg_enum AS e WHERE e.enumtypid = a.atttypid ORDER BY e.enumsortorder LIMIT 1), '')
 FROM pg_attribute AS a WHERE a.attrelid = %s::text::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
 """
+KEY = """
+SELECT a.attname::text
+FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+WHERE i.indisprimary AND i.indrelid = %s::text::regclass ORDER BY a.attnum
+"""
 FOREIGN_KEYS = """
-SELECT n.nspname || '.' || p.relname,
+SELECT k.conname, n.nspname || '.' || p.relname,
   ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS c (number, place)
         JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = c.number ORDER BY c.place),
   ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS c (number, place)
         JOIN pg_attribute AS a ON a.attrelid = k.confrelid AND a.attnum = c.number ORDER BY c.place)
 FROM pg_constraint AS k JOIN pg_class AS p ON p.oid = k.confrelid JOIN pg_namespace AS n ON n.oid = p.relnamespace
-WHERE k.contype = 'f' AND k.conrelid = %s::text::regclass
+WHERE k.contype = 'f' AND k.conrelid = %s::text::regclass ORDER BY k.conname
 """
 
 
@@ -52,9 +58,16 @@ class Column:
 
 @dataclass(frozen=True)
 class ForeignKey:
+    name: str
     parent: str
     columns: tuple[str, ...]
     parent_columns: tuple[str, ...]
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Its columns with those of the parent, but for the tenant."""
+        both = zip(self.columns, self.parent_columns, strict=True)
+        return [(own, theirs) for own, theirs in both if own != "tenant_id"]
 
 
 @dataclass(frozen=True)
@@ -63,9 +76,15 @@ class Table:
     name: str
     columns: tuple[Column, ...] = field(repr=False)
     foreign_keys: tuple[ForeignKey, ...] = field(repr=False)
+    key: tuple[str, ...] = field(repr=False)
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
+
+    @property
+    def inner_key(self) -> tuple[str, ...]:
+        """The primary key within a tenant; empty for a table with one row of each."""
+        return tuple(column for column in self.key if column != "tenant_id")
 
     @property
     def parents(self) -> set[str]:
@@ -76,7 +95,7 @@ class Table:
 
 def tenant_tables(database: TestDatabase) -> tuple[Table, ...]:
     """Parents before their children."""
-    rows = database.rows(TABLES, list(SERVICES))
+    rows = database.rows(TABLES, list(SCHEMAS))
     found = [_table(database, str(schema), str(name)) for schema, name in rows]
     ordered: list[Table] = []
     while found:
@@ -91,5 +110,6 @@ def tenant_tables(database: TestDatabase) -> tuple[Table, ...]:
 def _table(database: TestDatabase, schema: str, name: str) -> Table:
     full_name = f"{schema}.{name}"
     columns = tuple(Column(*row) for row in database.rows(COLUMNS, full_name))  # type: ignore[arg-type]
-    keys = database.rows(FOREIGN_KEYS, full_name)
-    return Table(schema, name, columns, tuple(ForeignKey(p, tuple(c), tuple(r)) for p, c, r in keys))  # type: ignore[arg-type]
+    keys = [ForeignKey(n, p, tuple(c), tuple(r)) for n, p, c, r in database.rows(FOREIGN_KEYS, full_name)]  # type: ignore[arg-type]
+    primary = tuple(str(column) for (column,) in database.rows(KEY, full_name))
+    return Table(schema, name, columns, tuple(keys), primary)
