@@ -13,9 +13,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import structlog
+from pydantic import AfterValidator
 
 from morningai.errors import InvalidInput, Unavailable
 
@@ -96,6 +97,15 @@ async def resolve(host: str, port: int) -> list[str]:
     return [str(address[0]) for _, _, _, _, address in found]
 
 
+def _checked(hosts: str) -> str:
+    AllowList.parse(hosts.split(","))
+    return hosts
+
+
+# A setting: an AllowList as people write it, by commas.
+EgressList: TypeAlias = Annotated[str, AfterValidator(_checked)]
+
+
 @dataclass(frozen=True, slots=True)
 class EgressGuard:
     """Checks destinations; one for each purpose, from its own setting."""
@@ -121,6 +131,15 @@ class EgressGuard:
                     remedy="Use a public host, or ask the operator to allow it.",
                 )
         return Destination(host=name, port=port, addresses=tuple(str(address) for address in addresses))
+
+    async def check_url(self, scheme: str, host: str, port: int, *, input_field: str) -> Destination:
+        """As `check`; without encryption only hosts are reached that the operator allows."""
+        destination = await self.check(host, port, input_field=input_field)
+        if scheme != "https" and not all(
+            self.allowed.allows(destination.host, ipaddress.ip_address(address)) for address in destination.addresses
+        ):
+            raise InvalidInput(input_field, "is not an https address.", remedy="Use https://host/path.")
+        return destination
 
     async def _resolve(self, name: str, port: int, input_field: str) -> list[IPAddress]:
         try:

@@ -14,11 +14,13 @@ import nats
 import pytest_asyncio
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from pydantic import SecretStr
 
 from morningai.bus import subjects
 from morningai.bus.permissions import BUS_OWNER, Permissions, inbox_prefix, subscriber_permissions
 from morningai.bus.topology import ensure_topology
 from morningai.db.session import Database
+from morningai.secrets.key_ring import make_key
 from services.tenancy.settings import Settings
 from services.tenancy.subscribers.door import Door
 
@@ -58,6 +60,7 @@ def door_settings(database: TestDatabase, nats_url: str, folder: Path, **setting
         nats_password=PASSWORD,
         callout_password=PASSWORD,
         issuer_secret=PASSWORD,
+        secret_keys=SecretStr(make_key("k1")),
         grpc_address=f"unix:{folder}/tenancy.sock",
         work_dir=folder,
         **settings,  # type: ignore[arg-type]

@@ -122,4 +122,10 @@ def _model(data_dir: DataDir, *, local_model: bool) -> tuple[Part | None, str, s
 
 
 def _without_model(given: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in given.items() if not name.startswith(("OPENAI_", "MORNINGAI_MODEL_"))}
+    """Tenants' own endpoints stay."""
+    of_platform = ("OPENAI_", "MORNINGAI_MODEL_")
+    return {
+        name: value
+        for name, value in given.items()
+        if name == "MORNINGAI_MODEL_EGRESS_ALLOWED" or not name.startswith(of_platform)
+    }

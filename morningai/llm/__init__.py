@@ -21,6 +21,7 @@ from morningai.llm.errors import (
     ModelUnavailable,
     Usage,
 )
+from morningai.llm.models import Models
 from morningai.llm.prompt import Prompt, PromptTemplate, load_prompt
 from morningai.llm.settings import ModelSettings
 from morningai.llm.start import connect_model
@@ -44,6 +45,7 @@ __all__ = [
     "ModelSettings",
     "ModelTruncated",
     "ModelUnavailable",
+    "Models",
     "Prompt",
     "PromptTemplate",
     "Reservation",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TypeVar
 
+import httpx2
 import structlog
 from pydantic import BaseModel
 
@@ -20,7 +21,7 @@ from morningai.llm.endpoint import Endpoint, Meter, Question
 from morningai.llm.errors import ModelFailure, ModelOutputInvalid, ModelPromptTooLong, ModelUnavailable
 from morningai.llm.output import JsonOutput, MalformedOutput, Output, TextOutput
 from morningai.llm.prompt import Prompt
-from morningai.llm.settings import ModelSettings
+from morningai.llm.settings import PLATFORM_NAMES, ModelSettings, SettingNames
 from morningai.llm.tokens import estimate_tokens, fewest_tokens
 from morningai.redaction import remember
 
@@ -50,7 +51,19 @@ class ModelClient:
             raise InvalidInput("MORNINGAI_MODEL_NAME", "is not set", remedy="Name the model that the endpoint serves.")
         if settings.api_key is not None:
             remember([settings.api_key.get_secret_value()])
-        return cls(settings, Endpoint(settings, make_connection(settings), settings.model))
+        return cls.connected(settings)
+
+    @classmethod
+    def connected(
+        cls,
+        settings: ModelSettings,
+        *,
+        names: SettingNames = PLATFORM_NAMES,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> ModelClient:
+        """With a transport, nothing is reached but through it."""
+        assert settings.model is not None
+        return cls(settings, Endpoint(settings, make_connection(settings, transport), settings.model, names))
 
     def charged_to(self, budget: Budget) -> ModelClient:
         """The same endpoint, its calls charged to the budget."""
@@ -94,7 +107,9 @@ class ModelClient:
                 return await self._answer(output, question, meter)
         except TimeoutError as error:
             cause = f"the call took longer than {total_seconds:g} s"
-            raise ModelUnavailable(cause, attempts=meter.attempts, usage=meter.usage) from error
+            raise ModelUnavailable(
+                cause, attempts=meter.attempts, usage=meter.usage, names=self._endpoint.names
+            ) from error
         except ModelFailure as error:
             error.usage = meter.usage
             raise
@@ -122,6 +137,7 @@ class ModelClient:
                 prompt_tokens=estimate_tokens(question.text),
                 max_output_tokens=question.max_output_tokens,
                 context_tokens=self._settings.context_tokens,
+                names=self._endpoint.names,
             )
 
 

@@ -6,8 +6,9 @@ Streaming lets a stalled server be noticed by its silence, and closing the strea
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import httpx2
 from openai import APIStatusError, AsyncOpenAI, omit
@@ -22,6 +23,7 @@ from morningai.llm.settings import OPENAI_URL, ModelSettings
 from morningai.llm.tokens import estimate_tokens, fewest_tokens
 
 _RESPONSE_FORMAT: TypeAdapter[ResponseFormat] = TypeAdapter(ResponseFormat)
+_SENT_HEADERS = {"host", "accept", "accept-encoding", "connection", "content-type", "content-length", "user-agent"}
 
 
 class StreamCut(Exception):
@@ -75,15 +77,29 @@ class _DiscreetOpenAI(AsyncOpenAI):
         return super()._make_status_error(f"HTTP status {response.status_code}", body=body, response=response)
 
 
-def make_connection(settings: ModelSettings) -> AsyncOpenAI:
+def make_connection(settings: ModelSettings, transport: httpx2.AsyncBaseTransport | None = None) -> AsyncOpenAI:
+    """Through a transport no redirect is followed, and nothing of the environment is used: neither its proxy nor what
+    the library would add of OPENAI_*."""
     # At DEBUG the library logs whole requests, prompts included.
     logging.getLogger("openai").setLevel(logging.INFO)
+    key = settings.api_key.get_secret_value() if settings.api_key else "none"
+    timeout = httpx2.Timeout(settings.inactivity_timeout_seconds, connect=settings.connect_timeout_seconds)
+    client = None
+    if transport is not None:
+        hooks: dict[str, list[Callable[..., object]]] = {"request": [partial(_send_nothing_else, key)]}
+        client = httpx2.AsyncClient(
+            transport=transport, timeout=timeout, follow_redirects=False, trust_env=False, event_hooks=hooks
+        )
     return _DiscreetOpenAI(
-        base_url=settings.base_url or OPENAI_URL,
-        api_key=settings.api_key.get_secret_value() if settings.api_key else "none",
-        max_retries=0,
-        timeout=httpx2.Timeout(settings.inactivity_timeout_seconds, connect=settings.connect_timeout_seconds),
+        base_url=settings.base_url or OPENAI_URL, api_key=key, max_retries=0, timeout=timeout, http_client=client
     )
+
+
+async def _send_nothing_else(key: str, request: httpx2.Request) -> None:
+    """OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS are the platform's: a tenant's endpoint sees none."""
+    for name in set(request.headers) - _SENT_HEADERS:
+        del request.headers[name]
+    request.headers["authorization"] = f"Bearer {key}"
 
 
 async def stream_reply(connection: AsyncOpenAI, request: Request, reply: Reply) -> None:

@@ -32,7 +32,7 @@ from morningai.llm.failure import (
     was_not_worked_on,
 )
 from morningai.llm.output import JsonObject
-from morningai.llm.settings import ModelSettings
+from morningai.llm.settings import PLATFORM_NAMES, ModelSettings, SettingNames
 from morningai.llm.tokens import estimate_tokens
 
 log = structlog.get_logger()
@@ -92,8 +92,11 @@ class Meter:
 
 
 class Endpoint:
-    def __init__(self, settings: ModelSettings, connection: AsyncOpenAI, model: str) -> None:
+    def __init__(
+        self, settings: ModelSettings, connection: AsyncOpenAI, model: str, names: SettingNames = PLATFORM_NAMES
+    ) -> None:
         self.model = model
+        self.names = names
         self._settings = settings
         self._connection = connection
         self._dialect = Dialect()
@@ -117,7 +120,7 @@ class Endpoint:
                     await self._wait_or_give_up(error, failed_attempts, meter)
             else:
                 self._dialect = dialect
-                _refuse_incomplete(request, reply)
+                self._refuse_incomplete(request, reply)
                 return reply
 
     async def _attempt(self, request: Request, meter: Meter) -> Reply:
@@ -151,12 +154,13 @@ class Endpoint:
                 prompt_tokens=estimate_tokens(request.text),
                 max_output_tokens=request.max_output_tokens,
                 context_tokens=self._settings.context_tokens,
+                names=self.names,
             ) from error
         adapted = None
         if error.status_code in (400, 422):
             adapted = request.dialect.after_refusal(complaint_of(error), structured=structured)
         if adapted is None:
-            raise refusal_of(error) from error
+            raise refusal_of(error, self.names) from error
         log.info("llm.endpoint.adapted", structure=adapted.structure, status=error.status_code)
         return adapted
 
@@ -165,17 +169,20 @@ class Endpoint:
         last = failed_attempts >= self._settings.max_attempts
         if last or (asked_seconds or 0) > self._settings.retry_max_seconds:
             raise ModelUnavailable(
-                describe(error), attempts=meter.attempts, usage=meter.usage, retry_after_seconds=asked_seconds
+                describe(error),
+                attempts=meter.attempts,
+                usage=meter.usage,
+                retry_after_seconds=asked_seconds,
+                names=self.names,
             ) from error
         wait_seconds = max(asked_seconds or 0, self._backoff.wait_seconds(failed_attempts))
         log.info("llm.attempt.failed", attempt=meter.attempts, cause=describe(error), wait_seconds=wait_seconds)
         await asyncio.sleep(wait_seconds)
 
-
-def _refuse_incomplete(request: Request, reply: Reply) -> None:
-    if fewer := reads_fewer_tokens(request, reply):
-        raise ModelTruncated(reported_tokens=fewer[0], expected_tokens=fewer[1])
-    if reply.finish_reason == "length":
-        raise ModelOutputCut(request.max_output_tokens)
-    if reply.refusal or reply.finish_reason == "content_filter":
-        raise ModelRefused("it declined to answer", remedy="Rephrase the request, or use another model.")
+    def _refuse_incomplete(self, request: Request, reply: Reply) -> None:
+        if fewer := reads_fewer_tokens(request, reply):
+            raise ModelTruncated(reported_tokens=fewer[0], expected_tokens=fewer[1], names=self.names)
+        if reply.finish_reason == "length":
+            raise ModelOutputCut(request.max_output_tokens)
+        if reply.refusal or reply.finish_reason == "content_filter":
+            raise ModelRefused("it declined to answer", remedy="Rephrase the request, or use another model.")

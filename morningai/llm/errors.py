@@ -18,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from morningai.errors import StepFailure, Unavailable
+from morningai.llm.settings import PLATFORM_NAMES, SettingNames
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,17 @@ class ModelUnavailable(Unavailable):
     reason = "MODEL_UNAVAILABLE"
 
     def __init__(
-        self, cause: str, *, attempts: int, usage: Usage | None = None, retry_after_seconds: float | None = None
+        self,
+        cause: str,
+        *,
+        attempts: int,
+        usage: Usage | None = None,
+        retry_after_seconds: float | None = None,
+        names: SettingNames = PLATFORM_NAMES,
     ) -> None:
         super().__init__(
             f"The model did not answer after {attempts} attempt(s): {cause}.",
-            remedy="Check that the endpoint in OPENAI_BASE_URL is up.",
+            remedy=f"Check that the endpoint in {names.base_url} is up.",
             retry_after_seconds=retry_after_seconds,
         )
         self.cause = cause
@@ -72,23 +79,30 @@ class ModelOutputCut(ModelFailure):
 
 
 class ModelTruncated(ModelFailure):
-    def __init__(self, *, reported_tokens: int, expected_tokens: int) -> None:
+    def __init__(self, *, reported_tokens: int, expected_tokens: int, names: SettingNames = PLATFORM_NAMES) -> None:
         super().__init__(
             "model_prompt_truncated",
             f"The server read {reported_tokens} tokens of a prompt of at least {expected_tokens}.",
-            remedy="Give the server a longer context, or set MORNINGAI_MODEL_CONTEXT_TOKENS to the one it has.",
+            remedy=f"Give the server a longer context, or set {names.context_tokens} to the one it has.",
         )
         self.reported_tokens = reported_tokens
         self.expected_tokens = expected_tokens
 
 
 class ModelPromptTooLong(ModelFailure):
-    def __init__(self, *, prompt_tokens: int, max_output_tokens: int, context_tokens: int) -> None:
+    def __init__(
+        self,
+        *,
+        prompt_tokens: int,
+        max_output_tokens: int,
+        context_tokens: int,
+        names: SettingNames = PLATFORM_NAMES,
+    ) -> None:
         super().__init__(
             "model_prompt_too_long",
             f"A prompt of about {prompt_tokens} tokens and an answer of {max_output_tokens} "
             f"do not fit a context of {context_tokens}.",
-            remedy="Ask about less at once, or set MORNINGAI_MODEL_CONTEXT_TOKENS if the model's context is longer.",
+            remedy=f"Ask about less at once, or set {names.context_tokens} if the model's context is longer.",
         )
         self.prompt_tokens = prompt_tokens
         self.max_output_tokens = max_output_tokens

@@ -14,12 +14,13 @@ from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError
 
 from morningai.llm.connection import StreamCut
 from morningai.llm.errors import ModelRefused
+from morningai.llm.settings import SettingNames
 
 _RETRIED_STATUS = frozenset({408, 409, 425, 429})
 _REFUSALS = {
-    401: ("the key is not valid", "Set OPENAI_API_KEY to a valid key."),
-    403: ("the key may not use this model", "Use a key that may, or set MORNINGAI_MODEL_NAME to another model."),
-    404: ("it knows no such model or path", "Check MORNINGAI_MODEL_NAME, and that OPENAI_BASE_URL ends with /v1."),
+    401: ("the key is not valid", "Set {0.api_key} to a valid key."),
+    403: ("the key may not use this model", "Use a key that may, or set {0.model} to another model."),
+    404: ("it knows no such model or path", "Check {0.model}, and that {0.base_url} ends with /v1."),
 }
 
 AttemptError = (APIError, StreamCut, httpx2.TransportError, json.JSONDecodeError, pydantic.ValidationError)
@@ -92,8 +93,8 @@ def is_context_overflow(error: APIStatusError) -> bool:
     )
 
 
-def refusal_of(error: APIStatusError) -> ModelRefused:
+def refusal_of(error: APIStatusError, names: SettingNames) -> ModelRefused:
     problem, remedy = _REFUSALS.get(
         error.status_code, (f"HTTP status {error.status_code}", "Check that the endpoint speaks the OpenAI protocol.")
     )
-    return ModelRefused(problem, remedy=remedy, status=error.status_code)
+    return ModelRefused(problem, remedy=remedy.format(names), status=error.status_code)

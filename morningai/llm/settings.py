@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from morningai.egress import EgressList
+
 OPENAI_URL = "https://api.openai.com/v1"
+
+
+@dataclass(frozen=True)
+class SettingNames:
+    """What a remedy calls the settings of an endpoint: those of the platform, or those that a tenant stored."""
+
+    base_url: str = "OPENAI_BASE_URL"
+    api_key: str = "OPENAI_API_KEY"
+    model: str = "MORNINGAI_MODEL_NAME"
+    context_tokens: str = "MORNINGAI_MODEL_CONTEXT_TOKENS"
+
+
+PLATFORM_NAMES = SettingNames()
+TENANT_NAMES = SettingNames(
+    base_url="the URL of your `morningai model endpoint set`",
+    api_key="the key of your `morningai model endpoint set`",
+    model="--model of your `morningai model endpoint set`",
+    context_tokens="--context-tokens of your `morningai model endpoint set`",
+)
 
 
 class ModelSettings(BaseSettings):
@@ -35,6 +58,9 @@ class ModelSettings(BaseSettings):
         default=600.0, gt=0, description="one call with its retries and its repair, waiting included"
     )
     retry_base_seconds: float = Field(default=0.5, ge=0, description="upper bound of the first wait; doubles each time")
+    egress_allowed: EgressList = Field(
+        default="", description="internal hosts and networks where tenants' own endpoints may be, by commas"
+    )
     retry_max_seconds: float = Field(default=20.0, ge=0, description="longest wait, also for a server's Retry-After")
 
     @field_validator("base_url")

@@ -8,12 +8,15 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated, TypeAlias
 from uuid import UUID
+
+from pydantic import AfterValidator, SecretStr
 
 from morningai.secrets.sealed import KEY_BYTES, CannotOpen, key_id_of, open_sealed, seal
 
 # The services that store credentials of tenants: each has a ring of its own.
-KEEPERS = ("gateway", "docs")
+KEEPERS = ("gateway", "docs", "tenancy")
 KEY_ID = re.compile(r"[a-z0-9-]{1,40}")
 
 
@@ -47,6 +50,15 @@ class KeyRing:
 
     def is_current(self, wrapped: bytes) -> bool:
         return key_id_of(wrapped) == self.current
+
+
+def _checked(keys: SecretStr) -> SecretStr:
+    KeyRing.parse(keys.get_secret_value())
+    return keys
+
+
+# A setting: a KeyRing as people write it.
+SecretKeys: TypeAlias = Annotated[SecretStr, AfterValidator(_checked)]
 
 
 def make_key(key_id: str) -> str:

@@ -33,6 +33,7 @@ class RecordedCall:
     rule: int | None
     status: int
     body: JsonObject
+    headers: Mapping[str, str] = field(default_factory=dict)
     state: Literal["open", "answered", "abandoned"] = "open"
 
     @property
@@ -102,7 +103,7 @@ class ScriptedModelServer:
 
     async def _complete(self, headers: Mapping[str, str], body: JsonObject, writer: asyncio.StreamWriter) -> None:
         rule, reply = self._choose(headers, body)
-        call = RecordedCall(rule, reply.status, body)
+        call = RecordedCall(rule, reply.status, body, headers)
         self.calls.append(call)
         try:
             await self._send_reply(body, reply, writer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from morningai.api.changes.v1 import changes_pb2_grpc
-from morningai.llm import ModelSettings, connect_model
+from morningai.llm import Models, ModelSettings
 from morningai.rpc.channel import make_channel
 from morningai.rpc.listening import listening_of
 from morningai.rpc.server import RpcServer
@@ -23,7 +23,8 @@ def make_service(settings: Settings) -> Service:
     settings.work_dir.mkdir(parents=True, exist_ok=True)
     remove_scratch(settings.work_dir, *SCRATCH)
     docs = make_channel(settings.docs_address, settings)
-    workshop = Workshop(database, docs, connect_model(ModelSettings()), settings)
+    tenancy = make_channel(settings.tenancy_address, settings)
+    workshop = Workshop(database, docs, Models(ModelSettings(), tenancy), settings)
     rpc = RpcServer(settings.grpc_address, ["morningai.api.changes.v1.ChangeService"], listening=listening_of(settings))
     changes_pb2_grpc.add_ChangeServiceServicer_to_server(ChangeServicer(database), rpc.server)
     return Service(
@@ -33,5 +34,5 @@ def make_service(settings: Settings) -> Service:
         relay_holder,
         handlers=make_handlers(workshop),
         rpc=rpc,
-        closing=[partial(docs.close, None)],
+        closing=[partial(docs.close, None), partial(tenancy.close, None)],
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import grpc
 from google.protobuf.message import Message
@@ -23,7 +24,7 @@ from morningai.bus.handling import Short
 from morningai.bus.work import Finish, Long, Work, request_cancel
 from morningai.db.session import Database, Session
 from morningai.errors import StepFailure, plain
-from morningai.llm import TenantBudget
+from morningai.llm import Models
 from morningai.rpc.channel import error_of, proof_metadata
 from services.codegen import repository
 from services.codegen.domain.changes import Change, ChangeRequest, Provenance
@@ -33,9 +34,6 @@ from services.codegen.suite import Suite
 from services.codegen.workflow import Budget, Tools, make_change
 from services.codegen.workspace import WorkspaceLimits
 
-if TYPE_CHECKING:
-    from morningai.llm import ModelClient
-
 
 @dataclass
 class Workshop:
@@ -43,32 +41,35 @@ class Workshop:
 
     database: Database
     docs: grpc.aio.Channel
-    model: ModelClient | None
+    models: Models
     settings: Settings
     sandbox: Sandbox | None = None
 
-    async def tools(self, work: Work) -> Tools:
+    @asynccontextmanager
+    async def tools(self, work: Work) -> AsyncIterator[Tools]:
         """With the model's calls charged to the tenant of the work.
 
         Raises StepFailure("model_unavailable") and StepFailure("sandbox_unavailable"): no code without both.
         """
-        if self.model is None:
-            raise StepFailure(
-                "model_unavailable",
-                "No model is configured, and the extractive engine writes no code.",
-                remedy="Run `morningai model install` and start again, or set OPENAI_BASE_URL.",
-            )
-        if self.sandbox is None:
-            self.sandbox = await Sandbox.probe(self.settings.work_dir / "sandbox")
         settings = self.settings
-        return Tools(
-            suite=Suite(self.sandbox, Limits(wall_seconds=settings.codegen_test_seconds)),
-            model=self.model.charged_to(TenantBudget(work.database, work.proof)),
-            budget=Budget(
-                attempts=settings.codegen_attempts, tokens=settings.codegen_tokens, seconds=settings.codegen_seconds
-            ),
-            workspace_limits=WorkspaceLimits(),
-        )
+        async with self.models.model_for("change", work.database, work.proof) as model:
+            if model is None:
+                raise StepFailure(
+                    "model_unavailable",
+                    "No model is configured, and the extractive engine writes no code.",
+                    remedy="Run `morningai model install` and start again, set OPENAI_BASE_URL, or give your tenant an "
+                    "endpoint of its own with `morningai model endpoint set`.",
+                )
+            if self.sandbox is None:
+                self.sandbox = await Sandbox.probe(settings.work_dir / "sandbox")
+            yield Tools(
+                suite=Suite(self.sandbox, Limits(wall_seconds=settings.codegen_test_seconds)),
+                model=model,
+                budget=Budget(
+                    attempts=settings.codegen_attempts, tokens=settings.codegen_tokens, seconds=settings.codegen_seconds
+                ),
+                workspace_limits=WorkspaceLimits(),
+            )
 
 
 class Progress:
@@ -96,14 +97,18 @@ async def on_cancel_work(session: Session, envelope: Envelope, message: Message)
 
 
 async def generate_change(work: Work, message: events.GenerateChange, workshop: Workshop) -> Finish:
-    tools = await workshop.tools(work)
+    async with workshop.tools(work) as tools:
+        change = await _make_change(work, message, workshop, tools)
+    return _finish(work, message, change)
+
+
+async def _make_change(work: Work, message: events.GenerateChange, workshop: Workshop, tools: Tools) -> Change:
     with tempfile.TemporaryDirectory(dir=workshop.settings.work_dir) as scratch:
         bundle = Path(scratch) / "snapshot.bundle"
         digest = await _fetch_bundle(workshop, work.proof, message.snapshot.name, bundle)
         request = ChangeRequest(message.instruction, message.snapshot.commit, digest)
         records = repository.StepRecords(workshop.database, work.proof, work.work_id)
-        change = await make_change(request, bundle, tools=tools, work=Progress(work), store=records)
-    return _finish(work, message, change)
+        return await make_change(request, bundle, tools=tools, work=Progress(work), store=records)
 
 
 def _finish(work: Work, message: events.GenerateChange, change: Change) -> Finish:

@@ -9,6 +9,7 @@ from morningai.settings import ServiceSettings
 
 class Settings(ServiceSettings):
     docs_address: str
+    tenancy_address: str
     docs_timeout_seconds: float = Field(default=120.0, gt=0, description="fetching a bundle from docs")
     slots: int = Field(default=1, ge=1, description="changes at a time")
     codegen_attempts: int = Field(default=4, ge=1, description="drafts of one change")

@@ -136,7 +136,7 @@ async def make_change(request: ChangeRequest, bundle: Path, *, tools: Tools, wor
         with TemporaryDirectory(prefix="change-", dir=tools.suite.sandbox.folder) as folder:
             return await _change(run, Path(folder))
     except ModelRefused as error:
-        return _ended(run, State.MODEL_UNAVAILABLE, error.message)
+        return _ended(run, State.MODEL_UNAVAILABLE, str(error))
     except BudgetExhausted as error:
         return _ended(run, State.BUDGET_EXHAUSTED, str(error))
     except StepFailure as error:

@@ -7,7 +7,8 @@ from functools import partial
 from morningai.api.documents.v1 import documents_pb2_grpc
 from morningai.api.search.v1 import search_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2_grpc
-from morningai.llm import ModelSettings, connect_model, load_prompt
+from morningai.llm import Models, ModelSettings, load_prompt
+from morningai.rpc.channel import make_channel
 from morningai.rpc.listening import listening_of
 from morningai.rpc.refusals import record_refusal
 from morningai.rpc.server import RpcServer
@@ -35,7 +36,8 @@ def make_service(settings: Settings) -> Service:
     vault = Vault(KeyRing.parse(settings.secret_keys.get_secret_value()))
     stores = SourceStores(settings, vault)
     remove_scratch(stores.folder, "tmp*")
-    writer = Writer(connect_model(ModelSettings()), load_prompt("services.docs", *DOCUMENT_PROMPT))
+    tenancy = make_channel(settings.tenancy_address, settings)
+    writer = Writer(Models(ModelSettings(), tenancy), load_prompt("services.docs", *DOCUMENT_PROMPT))
     rpc = RpcServer(
         settings.grpc_address,
         RPC_SERVICES,
@@ -53,4 +55,5 @@ def make_service(settings: Settings) -> Service:
         handlers=make_handlers(database, stores, writer),
         rpc=rpc,
         starting=[check_git],
+        closing=[partial(tenancy.close, None)],
     )

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field
 
-from morningai.egress import AllowList
-from morningai.secrets.key_ring import KeyRing
+from morningai.egress import EgressList
+from morningai.secrets.key_ring import SecretKeys
 from morningai.settings import ServiceSettings
 
 
 class Settings(ServiceSettings):
-    secret_keys: SecretStr = Field(description="keys that wrap data keys, id:base64 by commas; the first wraps")
-    docs_egress_allowed: str = Field(
+    tenancy_address: str
+    secret_keys: SecretKeys = Field(description="keys that wrap data keys, id:base64 by commas; the first wraps")
+    docs_egress_allowed: EgressList = Field(
         default="", description="internal hosts and networks that remotes may be fetched from, by commas"
     )
     docs_repository_bytes: int = Field(default=1024**3, gt=0, description="largest repository, packed, in bytes")
@@ -21,15 +22,3 @@ class Settings(ServiceSettings):
     docs_certificate_file: Path | None = Field(default=None, description="private certificate authority of remotes")
     docs_ssh_key_file: Path | None = None
     docs_ssh_known_hosts_file: Path | None = None
-
-    @field_validator("docs_egress_allowed")
-    @classmethod
-    def _must_be_hosts(cls, value: str) -> str:
-        AllowList.parse(value.split(","))
-        return value
-
-    @field_validator("secret_keys")
-    @classmethod
-    def _must_be_keys(cls, value: SecretStr) -> SecretStr:
-        KeyRing.parse(value.get_secret_value())
-        return value

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from google.protobuf.message import Message
@@ -20,15 +19,12 @@ from morningai.evidence.documents import EXTRACTIVE, DocumentMetadata, compose_d
 from morningai.evidence.extractive import answer_extractively
 from morningai.evidence.model import Answer, Fact, Passage
 from morningai.evidence.model_answers import answer_with_model
-from morningai.llm import PromptTemplate, TenantBudget
+from morningai.llm import Models, PromptTemplate
 from services.docs import document_rows, index_rows, repository
 from services.docs.domain import Source
 from services.docs.nodes import read_new_files
 from services.docs.reading.files import is_worth_reading
 from services.docs.sources import SourceStores
-
-if TYPE_CHECKING:
-    from morningai.llm import ModelClient
 
 SEARCHED_PASSAGES = 80
 OVERVIEW_PASSAGES = 400
@@ -38,15 +34,10 @@ PUBLISHING_SCOPE = "tasks.write"
 
 @dataclass(frozen=True)
 class Writer:
-    """What generation needs: the model, if there is one, and the prompt for it."""
+    """What generation needs: the models, and the prompt for them."""
 
-    model: ModelClient | None
+    models: Models
     template: PromptTemplate
-
-    def charged_to(self, work: Work) -> Writer:
-        """Its model calls are charged to the tenant of the work."""
-        budget = TenantBudget(work.database, work.proof)
-        return replace(self, model=self.model and self.model.charged_to(budget))
 
 
 async def index_source(work: Work, source_name: str, *, database: Database, stores: SourceStores) -> Finish:
@@ -109,7 +100,7 @@ async def generate_document(
         passages = await read_passages(session, snapshot_id, instruction)
         facts = await index_rows.list_facts(session, snapshot_id)
     work.progress(0.3, f"{len(passages)} passages found")
-    answer, metadata = await _write(work, instruction, snapshot, passages, facts, writer.charged_to(work))
+    answer, metadata = await _write(work, instruction, snapshot, passages, facts, writer)
     content = compose_document(instruction, answer, metadata)
     content_hash = sha256(content.encode()).hexdigest()
 
@@ -152,13 +143,14 @@ async def _write(
     facts: list[Fact],
     writer: Writer,
 ) -> tuple[Answer, DocumentMetadata]:
-    if writer.model is None:
-        answer = await asyncio.to_thread(answer_extractively, instruction, passages, facts)
-        engine, model, prompt = EXTRACTIVE, "", ""
-    else:
-        work.progress(0.4, "asking the model")
-        written = await answer_with_model(instruction, passages, facts, model=writer.model, template=writer.template)
-        answer, engine, model, prompt = written.answer, written.engine or EXTRACTIVE, written.model, written.prompt
+    async with writer.models.model_for("document", work.database, work.proof) as client:
+        if client is None:
+            answer = await asyncio.to_thread(answer_extractively, instruction, passages, facts)
+            engine, model, prompt = EXTRACTIVE, "", ""
+        else:
+            work.progress(0.4, "asking the model")
+            written = await answer_with_model(instruction, passages, facts, model=client, template=writer.template)
+            answer, engine, model, prompt = written.answer, written.engine or EXTRACTIVE, written.model, written.prompt
     return answer, DocumentMetadata(
         task=f"tasks/{work.task_id}",
         trace_id=telemetry.current_trace_id(),

@@ -6,7 +6,7 @@ from functools import partial
 
 from morningai.api.answers.v1 import answers_pb2_grpc
 from morningai.api.faqs.v1 import faqs_pb2_grpc
-from morningai.llm import ModelSettings, connect_model, load_prompt
+from morningai.llm import Models, ModelSettings, load_prompt
 from morningai.rpc.channel import make_channel
 from morningai.rpc.listening import listening_of
 from morningai.rpc.server import RpcServer
@@ -25,9 +25,10 @@ RPC_SERVICES = ("morningai.api.answers.v1.AnswerService", "morningai.api.faqs.v1
 def make_service(settings: Settings) -> Service:
     database, relay_holder = make_database(settings)
     docs = make_channel(settings.docs_address, settings)
+    tenancy = make_channel(settings.tenancy_address, settings)
     writer = Writer(
         library=Library(docs, timeout_seconds=settings.docs_timeout_seconds),
-        model=connect_model(ModelSettings()),
+        models=Models(ModelSettings(), tenancy),
         answer_template=load_prompt("services.faqgen", *ANSWER_PROMPT),
         faq_template=load_prompt("services.faqgen", *FAQ_PROMPT),
     )
@@ -41,5 +42,5 @@ def make_service(settings: Settings) -> Service:
         relay_holder,
         handlers=make_handlers(writer),
         rpc=rpc,
-        closing=[partial(docs.close, None)],
+        closing=[partial(docs.close, None), partial(tenancy.close, None)],
     )

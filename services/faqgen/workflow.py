@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from google.protobuf.message import Message
@@ -20,7 +20,7 @@ from morningai.evidence.faq import mine_faq
 from morningai.evidence.markdown import render_answer, render_faq
 from morningai.evidence.model_answers import ModelAnswer, answer_with_model
 from morningai.evidence.model_faq import ModelFaq, reword_faq
-from morningai.llm import PromptTemplate, TenantBudget
+from morningai.llm import Models, PromptTemplate
 from services.faqgen import repository
 from services.faqgen.domain import Provenance, checked_instruction, faq_items_wanted
 from services.faqgen.nodes import Library, Reading
@@ -31,17 +31,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Writer:
-    """What generation needs: docs to read from, and the model with its prompts, if there is one."""
+    """What generation needs: docs to read from, and the models with their prompts."""
 
     library: Library
-    model: ModelClient | None
+    models: Models
     answer_template: PromptTemplate
     faq_template: PromptTemplate
-
-    def charged_to(self, work: Work) -> Writer:
-        """Its model calls are charged to the tenant of the work."""
-        budget = TenantBudget(work.database, work.proof)
-        return replace(self, model=self.model and self.model.charged_to(budget))
 
 
 async def generate_answer(work: Work, message: events.GenerateAnswer, writer: Writer) -> Finish:
@@ -49,7 +44,8 @@ async def generate_answer(work: Work, message: events.GenerateAnswer, writer: Wr
     work.progress(0.1, "searching")
     reading = await writer.library.read(work.proof, message.snapshot.name, question)
     work.progress(0.4, f"{len(reading.passages)} passages found")
-    written = await _answer(question, reading, writer.charged_to(work))
+    async with writer.models.model_for("answer", work.database, work.proof) as model:
+        written = await _answer(question, reading, model, writer.answer_template)
     provenance = _provenance(work, message.snapshot, written)
     markdown = render_answer(question, written.answer, mark_extracted=provenance.engine != EXTRACTIVE)
 
@@ -80,7 +76,8 @@ async def generate_faq(work: Work, message: events.GenerateFaq, writer: Writer) 
     work.progress(0.1, "reading the overview")
     reading = await writer.library.read(work.proof, message.snapshot.name, instruction)
     work.progress(0.4, f"{len(reading.passages)} passages read")
-    written = await _faq(instruction, reading, wanted, writer.charged_to(work))
+    async with writer.models.model_for("faq", work.database, work.proof) as model:
+        written = await _faq(instruction, reading, wanted, model, writer.faq_template)
     if not written.items:
         raise StepFailure(
             "no_faq_items",
@@ -110,19 +107,19 @@ async def generate_faq(work: Work, message: events.GenerateFaq, writer: Writer) 
     return finish
 
 
-async def _answer(question: str, reading: Reading, writer: Writer) -> ModelAnswer:
-    if writer.model:
-        return await answer_with_model(
-            question, reading.passages, reading.facts, model=writer.model, template=writer.answer_template
-        )
+async def _answer(question: str, reading: Reading, model: ModelClient | None, template: PromptTemplate) -> ModelAnswer:
+    if model:
+        return await answer_with_model(question, reading.passages, reading.facts, model=model, template=template)
     answer = await asyncio.to_thread(answer_extractively, question, reading.passages, reading.facts)
     return ModelAnswer(answer)
 
 
-async def _faq(instruction: str, reading: Reading, wanted: int, writer: Writer) -> ModelFaq:
+async def _faq(
+    instruction: str, reading: Reading, wanted: int, model: ModelClient | None, template: PromptTemplate
+) -> ModelFaq:
     items = await asyncio.to_thread(mine_faq, reading.passages, reading.facts, instruction, wanted)
-    if writer.model:
-        return await reword_faq(items, model=writer.model, template=writer.faq_template)
+    if model:
+        return await reword_faq(items, model=model, template=template)
     return ModelFaq(items)
 
 

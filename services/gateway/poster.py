@@ -9,7 +9,6 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
-from ipaddress import ip_address
 from pathlib import Path
 
 import httpx2
@@ -39,13 +38,7 @@ class Poster:
 
         Without encryption only hosts are reached that the operator allows by MORNINGAI_WEBHOOK_EGRESS_ALLOWED.
         """
-        destination = await self._guard.check(target.host, target.port, input_field=URL_FIELD)
-        allowed = self._guard.allowed
-        if target.scheme != "https" and not all(
-            allowed.allows(destination.host, ip_address(address)) for address in destination.addresses
-        ):
-            raise InvalidInput(URL_FIELD, "is not an https address.", remedy="Use https://host/path.")
-        return destination
+        return await self._guard.check_url(target.scheme, target.host, target.port, input_field=URL_FIELD)
 
     async def post(self, target: Target, *, headers: Mapping[str, str], body: str) -> Outcome:
         """Never raises for what the endpoint, its host or the network does."""

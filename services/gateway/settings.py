@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from morningai.egress import AllowList
-from morningai.secrets.key_ring import KeyRing
+from morningai.egress import EgressList
+from morningai.secrets.key_ring import SecretKeys
 from morningai.settings import ServiceSettings
 
 KIB = 1024
@@ -21,7 +21,7 @@ class Settings(ServiceSettings):
     codegen_address: str
     tenancy_address: str
     sender_dsn: str = Field(description="libpq connection string of the login that delivers webhooks")
-    secret_keys: SecretStr = Field(description="keys that wrap data keys, id:base64 by commas; the first wraps")
+    secret_keys: SecretKeys = Field(description="keys that wrap data keys, id:base64 by commas; the first wraps")
     key_cache_seconds: float = Field(
         default=4.0, ge=0, le=4.5, description="how long a revoked key may still be accepted; a watch looks every 0.5 s"
     )
@@ -45,7 +45,7 @@ class Settings(ServiceSettings):
     grace_seconds: float = Field(default=300.0, gt=0, description="what calls get to end on too old a connection")
     connection_idle_seconds: float = Field(default=900.0, gt=0, description="a connection without calls is closed")
 
-    webhook_egress_allowed: str = Field(
+    webhook_egress_allowed: EgressList = Field(
         default="", description="internal hosts and networks that webhooks may be posted to, by commas"
     )
     webhook_retry_seconds: tuple[float, ...] = Field(
@@ -64,18 +64,6 @@ class Settings(ServiceSettings):
     webhook_certificate_file: Path | None = Field(
         default=None, description="private certificate authority of endpoints"
     )
-
-    @field_validator("webhook_egress_allowed")
-    @classmethod
-    def _must_be_hosts(cls, value: str) -> str:
-        AllowList.parse(value.split(","))
-        return value
-
-    @field_validator("secret_keys")
-    @classmethod
-    def _must_be_keys(cls, value: SecretStr) -> SecretStr:
-        KeyRing.parse(value.get_secret_value())
-        return value
 
     @field_validator("webhook_lease_seconds")
     @classmethod

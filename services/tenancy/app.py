@@ -10,18 +10,23 @@ from morningai.api.tenants.v1 import (
     identities_pb2_grpc,
     keys_pb2_grpc,
     members_pb2_grpc,
+    models_pb2_grpc,
     tenants_pb2_grpc,
     usage_pb2_grpc,
 )
+from morningai.db.session import Database
 from morningai.egress import AllowList, EgressGuard
 from morningai.rpc.listening import listening_of
 from morningai.rpc.refusals import record_refusal
 from morningai.rpc.server import RpcServer
+from morningai.secrets.key_ring import KeyRing
+from morningai.secrets.vault import Vault
 from morningai.service import Service, make_database
 from services.tenancy.grpc_api.audit import AuditServicer
 from services.tenancy.grpc_api.identities import IdentityServicer
 from services.tenancy.grpc_api.keys import ApiKeyServicer
 from services.tenancy.grpc_api.members import MemberServicer
+from services.tenancy.grpc_api.model_endpoints import ModelEndpointServicer
 from services.tenancy.grpc_api.tenants import TenantServicer
 from services.tenancy.grpc_api.usage import UsageServicer
 from services.tenancy.key_sets import KeySets
@@ -32,7 +37,10 @@ from services.tenancy.workflow import sweep_reservations
 
 NAME = "tenancy"
 PACKAGE = "morningai.api.tenants.v1"
-RPC_SERVICES = ("TenantService", "ApiKeyService", "MemberService", "IdentityService", "AuditService", "UsageService")
+RPC_SERVICES = (
+    *("TenantService", "ApiKeyService", "MemberService", "IdentityService", "AuditService", "UsageService"),
+    "ModelEndpointService",
+)
 
 
 def make_service(settings: Settings) -> Service:
@@ -51,6 +59,7 @@ def make_service(settings: Settings) -> Service:
     identities_pb2_grpc.add_IdentityServiceServicer_to_server(identities, rpc.server)
     audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(database), rpc.server)
     usage_pb2_grpc.add_UsageServiceServicer_to_server(UsageServicer(database), rpc.server)
+    models_pb2_grpc.add_ModelEndpointServiceServicer_to_server(make_model_endpoints(settings, database), rpc.server)
     door = Door(settings, database)
     return Service(
         NAME,
@@ -60,6 +69,14 @@ def make_service(settings: Settings) -> Service:
         handlers={},
         rpc=rpc,
         background=[door.run, partial(sweep_reservations, database, every_seconds=settings.sweep_seconds)],
+    )
+
+
+def make_model_endpoints(settings: Settings, database: Database) -> ModelEndpointServicer:
+    return ModelEndpointServicer(
+        database,
+        Vault(KeyRing.parse(settings.secret_keys.get_secret_value())),
+        EgressGuard(AllowList.parse(settings.model_egress_allowed.split(","))),
     )
 
 

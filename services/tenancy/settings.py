@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from morningai.egress import AllowList
+from morningai.egress import EgressList
+from morningai.secrets.key_ring import SecretKeys
 from morningai.settings import ServiceSettings
 
 # Public keys alone: a shared secret would let whoever can verify a token make one.
@@ -36,21 +37,19 @@ class Issuer(BaseModel):
 class Settings(ServiceSettings):
     callout_password: str = Field(description="of tenancy's second user on the bus, who admits subscribers")
     issuer_secret: str = Field(description="what the key is derived from that signs subscribers' credentials")
+    secret_keys: SecretKeys = Field(description="keys that wrap data keys, id:base64 by commas; the first wraps")
+    model_egress_allowed: EgressList = Field(
+        default="", description="internal hosts and networks where tenants' own model endpoints may be, by commas"
+    )
     connections_per_tenant: int = Field(default=32, ge=1, description="of a tenant's subscribers at a time")
     durables_per_tenant: int = Field(default=32, ge=1, description="keys of a tenant whose replay is kept")
     identity_issuers: tuple[Issuer, ...] = Field(default=(), description="JSON list of the identity providers")
     identity_leeway_seconds: float = Field(default=10.0, ge=0, le=120, description="between two clocks")
     identity_keys_seconds: float = Field(default=300.0, gt=0, description="how long a provider's keys are kept")
     identity_refetch_seconds: float = Field(default=10.0, gt=0, description="between two fetches of a provider's keys")
-    identity_egress_allowed: str = Field(
+    identity_egress_allowed: EgressList = Field(
         default="", description="internal hosts and networks that providers' keys may be fetched from, by commas"
     )
-
-    @field_validator("identity_egress_allowed")
-    @classmethod
-    def _must_be_hosts(cls, value: str) -> str:
-        AllowList.parse(value.split(","))
-        return value
 
     @model_validator(mode="after")
     def _issuers_must_be_distinct_and_encrypted(self) -> Settings:

@@ -9,6 +9,8 @@ from tests.e2e.model import ScriptedModel, scripted_model
 from tests.e2e.platform import Platform, Tenant
 from tests.e2e.repositories import make_word
 
+PLATFORM_ORGANIZATION = "org-of-the-platform"
+
 
 @pytest.fixture(scope="session")
 def model() -> Iterator[ScriptedModel]:
@@ -27,7 +29,12 @@ def platform(
     tmp_path_factory: pytest.TempPathFactory, model: ScriptedModel, collector: Collector
 ) -> Iterator[Platform]:
     """Six processes with the scripted model and a collector of spans, shared by the tests that leave them running."""
-    platform = Platform(tmp_path_factory.mktemp("shared"), settings=model.settings | collector.settings, use_model=True)
+    settings = model.settings | collector.settings | {"MORNINGAI_MODEL_EGRESS_ALLOWED": "127.0.0.1"}
+    settings |= {
+        "OPENAI_ORG_ID": PLATFORM_ORGANIZATION,
+        "OPENAI_CUSTOM_HEADERS": f"x-platform: {PLATFORM_ORGANIZATION}",
+    }
+    platform = Platform(tmp_path_factory.mktemp("shared"), settings=settings, use_model=True)
     try:
         platform.start()
         yield platform

@@ -57,8 +57,9 @@ class ScriptedModel:
 
 
 @contextmanager
-def scripted_model() -> Iterator[ScriptedModel]:
-    server = ScriptedModelServer(Script(model=NAME, rules=()))
+def scripted_model(*, api_key: str | None = None) -> Iterator[ScriptedModel]:
+    """One with a key refuses every other."""
+    server = ScriptedModelServer(Script(model=NAME, rules=(), api_key=api_key))
     started = threading.Event()
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()

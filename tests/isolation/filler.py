@@ -24,6 +24,7 @@ Row = dict[str, object]
 OVERRIDES: dict[str, Row] = {
     "gateway.data_keys": {"is_current": False},
     "docs.data_keys": {"is_current": False},
+    "tenancy.data_keys": {"is_current": False},
     "docs.sources": {"kind": "remote", "remote_uri": "https://example.org/repository"},
     "docs.snapshots": {"state": "ready", "ready_at": "2026-01-01T00:00:00Z"},
     "docs.documents": {"newest_version": 1000},

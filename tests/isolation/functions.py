@@ -36,11 +36,14 @@ BY_NAME: dict[str, object] = {
     "action": "keys.create",
     "class": "read",
     "limit_name": "tokens_per_day",
+    "new_kind": "any",
     "new_role": "viewer",
+    "old_kind": "any",
     "new_scopes": ["tasks.read"],
     "outcome": "succeeded",
     "quota": "sources",
     "scope": "tasks.read",
+    "for_kind": "any",
 }
 BY_TYPE: dict[str, object] = {
     "bigint": 1,

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from morningai.db.audit import audit
+from morningai.secrets.key_ring import make_key
 
 OWN = "tenant_id = (SELECT kernel.tenant_id())"
 POLICY = f"CREATE POLICY tenant ON gateway.t TO gateway_app USING ({OWN}) WITH CHECK ({OWN})"
@@ -202,6 +203,7 @@ async def test_a_service_with_an_unprotected_table_refuses_to_serve(weakened, tm
         "NATS_PASSWORD": "unused",
         "CALLOUT_PASSWORD": "unused",
         "ISSUER_SECRET": "unused",
+        "SECRET_KEYS": make_key("k1"),
         "GRPC_ADDRESS": f"unix:{socket}",
         "WORK_DIR": str(tmp_path),
     }

@@ -10,6 +10,7 @@ import pytest
 
 from morningai.egress import MOST_RESOLVING, AllowList, Destination, EgressGuard, reach_of
 from morningai.errors import InvalidInput, Unavailable
+from morningai.llm import ModelSettings
 from services.docs import settings as docs
 from services.gateway import settings as gateway
 from services.tenancy import settings as tenancy
@@ -176,10 +177,11 @@ def test_an_address_that_hides_the_metadata_service_is_never_allowed() -> None:
 @pytest.mark.parametrize(
     ("settings", "own"),
     [
-        (docs.Settings, "docs_egress_allowed"),
-        (gateway.Settings, "webhook_egress_allowed"),
-        (tenancy.Settings, "identity_egress_allowed"),
+        (docs.Settings, ["docs_egress_allowed"]),
+        (gateway.Settings, ["webhook_egress_allowed"]),
+        (tenancy.Settings, ["model_egress_allowed", "identity_egress_allowed"]),
+        (ModelSettings, ["egress_allowed"]),
     ],
 )
 def test_what_is_allowed_for_one_purpose_is_read_for_no_other(settings, own):
-    assert [name for name in settings.model_fields if "egress" in name] == [own]
+    assert [name for name in settings.model_fields if "egress" in name] == own

@@ -31,7 +31,14 @@ from morningai.api.sources.v1 import sources_pb2, sources_pb2_grpc
 from morningai.api.subscriptions.v1 import subscriptions_pb2_grpc
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tasks.v1 import tasks_pb2_grpc
-from morningai.api.tenants.v1 import audit_pb2_grpc, keys_pb2_grpc, members_pb2_grpc, tenants_pb2_grpc, usage_pb2_grpc
+from morningai.api.tenants.v1 import (
+    audit_pb2_grpc,
+    keys_pb2_grpc,
+    members_pb2_grpc,
+    models_pb2_grpc,
+    tenants_pb2_grpc,
+    usage_pb2_grpc,
+)
 from morningai.rpc.status import field_violations
 from morningai.secrets.key_ring import make_key
 from tests.conftest import OPERATOR_KEY, PASSWORD
@@ -95,6 +102,10 @@ class Client:
     @property
     def subscriptions(self) -> subscriptions_pb2_grpc.SubscriptionServiceStub:
         return subscriptions_pb2_grpc.SubscriptionServiceStub(self.channel)
+
+    @property
+    def models(self) -> models_pb2_grpc.ModelEndpointServiceStub:
+        return models_pb2_grpc.ModelEndpointServiceStub(self.channel)
 
     @property
     def usage(self) -> usage_pb2_grpc.UsageServiceStub:

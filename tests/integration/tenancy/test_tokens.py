@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from morningai.egress import AllowList, EgressGuard
 from morningai.errors import Unauthenticated, Unavailable
+from morningai.secrets.key_ring import make_key
 from services.tenancy.key_sets import MOST_KEYS, KeySets
 from services.tenancy.settings import Issuer, Settings
 from services.tenancy.tokens import REMEDY, TokenVerifier
@@ -265,6 +266,7 @@ async def test_a_provider_at_an_internal_address_needs_the_operator_s_word(provi
 NEEDED = {
     "database_dsn": "x", "relay_dsn": "x", "nats_url": "x", "nats_user": "x", "nats_password": "x",
     "grpc_address": "x", "work_dir": "/tmp", "callout_password": "x", "issuer_secret": "x",
+    "secret_keys": make_key("k1"),
 }  # fmt: skip
 ISSUER_SETTINGS = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_uri": "https://id.example.org/keys"}
 

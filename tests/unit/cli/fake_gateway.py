@@ -28,6 +28,8 @@ from morningai.api.tenants.v1 import (
     keys_pb2_grpc,
     members_pb2,
     members_pb2_grpc,
+    models_pb2,
+    models_pb2_grpc,
     tenants_pb2,
     tenants_pb2_grpc,
     usage_pb2,
@@ -51,6 +53,12 @@ def at(seconds: float) -> Timestamp:
     stamp = Timestamp()
     stamp.FromDatetime(START + timedelta(seconds=seconds))
     return stamp
+
+
+def model_endpoint(given: models_pb2.ModelEndpoint) -> models_pb2.ModelEndpoint:
+    stored = models_pb2.ModelEndpoint(context_tokens=32_768, has_api_key=True, set_time=at(0))
+    stored.MergeFrom(given)
+    return stored
 
 
 def provenance() -> answers_pb2.Provenance:
@@ -265,6 +273,7 @@ class Servicer(
     members_pb2_grpc.MemberServiceServicer,
     audit_pb2_grpc.AuditServiceServicer,
     usage_pb2_grpc.UsageServiceServicer,
+    models_pb2_grpc.ModelEndpointServiceServicer,
 ):
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -339,6 +348,27 @@ class Servicer(
     ) -> sources_pb2.Source:
         await self._begin("ClearSourceCredential", request, context)
         return sources_pb2.Source(name=request.name)
+
+    async def SetModelEndpoint(
+        self, request: models_pb2.SetModelEndpointRequest, context: Context
+    ) -> models_pb2.ModelEndpoint:
+        await self._begin("SetModelEndpoint", request, context)
+        return model_endpoint(request.model_endpoint)
+
+    async def ListModelEndpoints(
+        self, request: models_pb2.ListModelEndpointsRequest, context: Context
+    ) -> models_pb2.ListModelEndpointsResponse:
+        await self._begin("ListModelEndpoints", request, context)
+        given = models_pb2.ModelEndpoint(
+            name="modelEndpoints/change", base_url="https://llm.example.org/v1", model="qwen"
+        )
+        return models_pb2.ListModelEndpointsResponse(model_endpoints=[model_endpoint(given)])
+
+    async def ClearModelEndpoint(
+        self, request: models_pb2.ClearModelEndpointRequest, context: Context
+    ) -> models_pb2.ClearModelEndpointResponse:
+        await self._begin("ClearModelEndpoint", request, context)
+        return models_pb2.ClearModelEndpointResponse()
 
     async def UploadSource(
         self, requests: AsyncIterator[sources_pb2.UploadSourceRequest], context: Context
@@ -606,6 +636,7 @@ SERVICES = (
     members_pb2_grpc.add_MemberServiceServicer_to_server,
     audit_pb2_grpc.add_AuditServiceServicer_to_server,
     usage_pb2_grpc.add_UsageServiceServicer_to_server,
+    models_pb2_grpc.add_ModelEndpointServiceServicer_to_server,
 )
 
 

@@ -5,6 +5,7 @@ import pytest
 from openai import APIStatusError
 
 from morningai.llm.failure import Backoff, is_context_overflow, is_retryable, refusal_of, retry_after_seconds
+from morningai.llm.settings import PLATFORM_NAMES, TENANT_NAMES
 
 NOW = 1_800_000_000.0
 
@@ -50,4 +51,11 @@ def test_a_complaint_about_the_context_is_recognised() -> None:
 
 
 def test_a_refusal_says_what_to_change() -> None:
-    assert "MORNINGAI_MODEL_NAME" in refusal_of(status_error(404)).remedy
+    assert "MORNINGAI_MODEL_NAME" in refusal_of(status_error(404), PLATFORM_NAMES).remedy
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_refusal_of_a_tenants_endpoint_says_nothing_of_the_platforms_settings(status: int) -> None:
+    remedy = refusal_of(status_error(status), TENANT_NAMES).remedy
+    assert "`morningai model endpoint set`" in remedy
+    assert "_" not in remedy

@@ -6,7 +6,10 @@ from morningai.secrets.key_ring import make_key
 from morningai.settings import SettingsInvalid, read_settings
 from services.docs.settings import Settings
 
-REQUIRED = ("DATABASE_DSN", "RELAY_DSN", "NATS_URL", "NATS_USER", "NATS_PASSWORD", "GRPC_ADDRESS", "WORK_DIR")
+REQUIRED = (
+    *("DATABASE_DSN", "RELAY_DSN", "NATS_URL", "NATS_USER", "NATS_PASSWORD", "GRPC_ADDRESS", "WORK_DIR"),
+    "TENANCY_ADDRESS",
+)
 
 
 @pytest.fixture(autouse=True)
