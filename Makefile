@@ -32,7 +32,7 @@ demo: $(VENV)/.demo-$(if $(filter extractive,$(MODEL)),extractive,model)  ## Ins
 	@$(BIN)/python tests/e2e/check_result.py .demo/result.json
 
 test: $(VENV)/.dev  ## Run every test that needs no container
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile
 
 isolation: $(VENV)/.dev  ## Try every way from one tenant to another, and say how many
 	$(BIN)/pytest -n 2 --dist loadfile tests/isolation tests/integration/gateway/test_fuzz.py

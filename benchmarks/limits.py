@@ -119,7 +119,9 @@ def _neighbour(
         beside.append(_measured(gateway, lambda: submit(pool, neighbour).result()))
         floods.append(flooding.result())
     # Of all calls of either kind: a turn has six slowest ones of hundred, and its own p99 varies twofold.
-    factor = _p99([each for turn in beside for each in turn.took]) / _p99([each for turn in alone for each in turn.took])
+    factor = _p99([each for turn in beside for each in turn.took]) / _p99(
+        [each for turn in alone for each in turn.took]
+    )
     factors = tuple(b.p99 / a.p99 for a, b in zip(alone, beside, strict=True))
     refused = tuple(100 * flood.codes.get(REFUSED, 0) / sum(flood.codes.values()) for flood in floods)
     more = [b.cpu_seconds - a.cpu_seconds for a, b in zip(alone, beside, strict=True)]

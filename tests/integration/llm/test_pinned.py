@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,8 +14,9 @@ import pytest
 from morningai.egress import AllowList, Destination, EgressGuard
 from morningai.egress_http import PinnedTransport
 from morningai.errors import InvalidInput
-from morningai.llm import ModelRefused, ModelSettings, Prompt, Uncharged
+from morningai.llm import ModelRefused, ModelSettings, Prompt, Uncharged, start
 from morningai.llm.start import connect_tenant_model
+from morningai.llm.tracing import uninstrument_model_calls
 from morningai.testing.model_script import Script, ScriptedReply
 from morningai.testing.model_server import ScriptedModelServer
 from tests.certificates import Authority
@@ -37,6 +38,14 @@ async def answering(answer: Callable[[bytes], bytes], context: ssl.SSLContext | 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
     async with server:
         yield server.sockets[0].getsockname()[1]
+
+
+@pytest.fixture(autouse=True)
+def _untraced() -> Iterator[None]:
+    """Tracing stays on in a process, and its spans would go where another test does not look."""
+    yield
+    uninstrument_model_calls()
+    start._client_class.cache_clear()
 
 
 def saying(head: bytes) -> bytes:
