@@ -111,7 +111,7 @@ async def test_a_client_without_tls_is_not_served(server):
 @pytest.mark.parametrize(
     ("url", "given", "named"),
     [
-        ("nats://bus.example.org:4222", {}, "MORNINGAI_ALLOW_PLAINTEXT"),
+        ("nats://bus.example.org:4222", {"allow_plaintext": False}, "MORNINGAI_ALLOW_PLAINTEXT"),
         ("nats://127.0.0.1:4222", {"nats_ca_file": "ca.pem"}, "MORNINGAI_NATS_URL"),
         ("tls://127.0.0.1:4222", {"nats_ca_file": "/no/ca.pem"}, "MORNINGAI_NATS_CA_FILE"),
     ],

@@ -28,7 +28,7 @@ from tests.git_server import ADDRESS, serving_git
 TOKEN = "glpat-+hush/hush=0123"
 CREDENTIAL = Credential("deploy", TOKEN)
 OLD, NEW = make_key("old"), make_key("new")
-SETTINGS = ("database_dsn", "relay_dsn", "nats_url", "nats_user", "nats_password", "grpc_address")
+SETTINGS = ("database_dsn", "relay_dsn", "nats_url", "nats_user", "nats_password", "grpc_address", "tenancy_address")
 SPELLINGS = (TOKEN, quote(TOKEN, safe=""), base64.b64encode(f"deploy:{TOKEN}".encode()).decode())
 
 

@@ -59,8 +59,8 @@ async def test_a_certificate_opens_the_connection_and_the_key_the_door(database,
 @pytest.mark.parametrize(
     ("changes", "setting"),
     [
-        ({"grpc_address": "0.0.0.0:50051"}, "MORNINGAI_ALLOW_PLAINTEXT"),
-        ({"docs_address": "docs:50051"}, "MORNINGAI_ALLOW_PLAINTEXT"),
+        ({"grpc_address": "0.0.0.0:50051", "allow_plaintext": False}, "MORNINGAI_ALLOW_PLAINTEXT"),
+        ({"docs_address": "docs:50051", "allow_plaintext": False}, "MORNINGAI_ALLOW_PLAINTEXT"),
         ({"tls_certificate_file": Path("/nowhere.pem")}, "MORNINGAI_TLS_KEY_FILE"),
     ],
     ids=["a plain door for everybody", "a plain way to docs", "a certificate without its key"],

@@ -214,7 +214,7 @@ async def test_a_unix_socket_stays_plain(authority, tmp_path):
 
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "docs:50051", "localhost.example.org:1", "10.0.0.1:1"])
 def test_nothing_is_served_or_called_in_plain_beyond_this_machine(tmp_path, address):
-    settings = settings_of(tmp_path, address)
+    settings = settings_of(tmp_path, address, allow_plaintext=False)
     with pytest.raises(SettingsInvalid, match="MORNINGAI_ALLOW_PLAINTEXT"):
         RpcServer(address, [], listening=listening_of(settings))
     with pytest.raises(SettingsInvalid, match="MORNINGAI_ALLOW_PLAINTEXT"):
