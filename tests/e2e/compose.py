@@ -225,7 +225,7 @@ def test_docker_inspect_tells_no_secret(stack: Stack, service: str) -> None:
         "cat /secrets/*/*password /secrets/*/*secret /secrets/*/*secret_keys /secrets/migrate/*key",
     )
     told = stack.inspect(service)
-    assert len(secrets.splitlines()) == 24
+    assert len(secrets.splitlines()) == 26
     assert [secret for secret in secrets.splitlines() if secret in told] == []
 
 
