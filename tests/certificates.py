@@ -41,6 +41,12 @@ class Authority:
         builder = _builder(self.subject, self.subject, self.key).add_extension(
             x509.BasicConstraints(ca=True, path_length=None), critical=True
         )
+        # Python 3.13 takes no authority that does not say so.
+        uses = dict.fromkeys(
+            ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False
+        )
+        usage = x509.KeyUsage(key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False, **uses)
+        builder = builder.add_extension(usage, critical=True)
         self.file.write_bytes(builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
     def issue(self, name: str, *, ended: bool = False) -> Pair:
