@@ -211,7 +211,7 @@ async def admitted_soon(connect, key):
         while True:
             try:
                 return await connect(key)
-            except nats.errors.Error:
+            except NatsError:
                 await asyncio.sleep(0.05)
 
 
