@@ -107,7 +107,7 @@ async def postgres_server() -> AsyncIterator[PostgresServer]:
 
 
 def _memory() -> Path | None:
-    """Where files cost nothing, if there is room: a clone makes six hundred, for which a disk takes ten times as long."""
+    """Where files cost nothing, if there is room: a clone makes six hundred, and a disk takes its time for each."""
     if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > LEAST_MEMORY_BYTES:
         return MEMORY
     return None
