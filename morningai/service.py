@@ -17,6 +17,7 @@ import structlog
 from morningai import telemetry
 from morningai.bus import broker
 from morningai.bus.broker import Bus, Handlers
+from morningai.bus.losses import resend_lost
 from morningai.bus.permissions import BUS_OWNER
 from morningai.bus.relay import Relay
 from morningai.bus.topology import ensure_topology, keep_topology
@@ -119,7 +120,13 @@ async def _connect(service: Service) -> tuple[Bus, Relay]:
     ack_wait_seconds = service.settings.ack_wait_seconds
     if service.name == BUS_OWNER:
         await ensure_topology(jetstream, ack_wait_seconds=ack_wait_seconds)
-        service.background = [*service.background, partial(keep_topology, jetstream, ack_wait_seconds=ack_wait_seconds)]
+        keeping = partial(
+            keep_topology,
+            jetstream,
+            ack_wait_seconds=ack_wait_seconds,
+            on_made=lambda made_at: resend_lost(service.database, made_at=made_at),
+        )
+        service.background = [*service.background, keeping]
     bus = await broker.subscribe(
         service.name,
         nats,

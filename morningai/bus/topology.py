@@ -6,14 +6,17 @@ A service that could make its own consumer could give it any filter, and so read
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
 
 import nats.errors
+import psycopg
 import structlog
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StreamConfig
 from nats.js.errors import APIError, BadRequestError, NotFoundError
 from nats.js.errors import Error as JetStreamError
+from psycopg_pool import PoolTimeout
 
 from morningai.bus import subjects
 from morningai.bus.catalogue import Subscription, subscriptions_of
@@ -23,7 +26,7 @@ from morningai.errors import FailedPrecondition
 log = structlog.get_logger()
 
 SEVEN_DAYS_SECONDS = 7 * 24 * 3600
-LOOK_SECONDS = 15.0
+LOOK_SECONDS = 5.0
 ASK_AGAIN_SECONDS = 0.1
 MOST_UNACKNOWLEDGED = 1000
 # JetStream's code for "stream name already in use with a different configuration".
@@ -94,16 +97,29 @@ def _own_settings(stream: StreamConfig) -> dict[str, object]:
     return {name: value for name, value in vars(stream).items() if value != unset[name]}
 
 
-async def keep_topology(jetstream: JetStreamContext, *, ack_wait_seconds: float) -> None:
-    """Runs until cancelled: a bus that lost its state gets its streams and consumers back."""
+async def keep_topology(
+    jetstream: JetStreamContext, *, ack_wait_seconds: float, on_made: Callable[[datetime], Awaitable[object]]
+) -> None:
+    """Runs until cancelled: a bus that lost its state gets its streams and consumers back.
+
+    `on_made` is told when the newest stream was made, at the start and each time it is another one, until it takes it.
+    """
+    told: datetime | None = None
     while True:
-        await asyncio.sleep(LOOK_SECONDS)
         try:
-            if not await _is_whole(jetstream):
+            made_at = await _made_at(jetstream)
+            if made_at is None:
                 log.warning("bus.topology.restored")
                 await ensure_topology(jetstream, ack_wait_seconds=ack_wait_seconds)
+                made_at = await _made_at(jetstream)
+            if made_at is not None and made_at != told:
+                await on_made(made_at)
+                told = made_at
         except (nats.errors.Error, JetStreamError, TimeoutError, FailedPrecondition) as error:
             log.warning("bus.topology.unknown", error=f"{type(error).__name__}: {error}")
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            log.warning("bus.losses.unknown", error=f"{type(error).__name__}: {error}")
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def wait_for_consumers(jetstream: JetStreamContext, subscriptions: Iterable[Subscription]) -> None:
@@ -121,17 +137,20 @@ async def _exists(jetstream: JetStreamContext, subscription: Subscription) -> bo
     return True
 
 
-async def _is_whole(jetstream: JetStreamContext) -> bool:
+async def _made_at(jetstream: JetStreamContext) -> datetime | None:
+    """When the newest stream was made; None while a stream or a consumer is missing."""
+    made = []
     for stream in STREAMS:
         assert stream.name is not None
         expected = sum(s.stream == stream.name for service in SERVICES for s in subscriptions_of(service))
         try:
             info = await jetstream.stream_info(stream.name)
         except NotFoundError:
-            return False
-        if info.state.consumer_count < expected:
-            return False
-    return True
+            return None
+        if info.state.consumer_count < expected or info.created is None:
+            return None
+        made.append(info.created)
+    return max(made)
 
 
 def _consumer(subscription: Subscription, ack_wait_seconds: float) -> ConsumerConfig:

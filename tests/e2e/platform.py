@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -223,6 +224,13 @@ class Platform:
         starts = self._logged_starts(name)
         os.kill(self.service_pid(name), signal.SIGKILL)
         eventually(f"{name} serves again", lambda: self._logged_starts(name) > starts)
+
+    def lose_bus(self) -> None:
+        """kill -9 of NATS, and everything that it stored is gone."""
+        folder = DataDir(self.data_dir).nats
+        (store,) = folder.rglob("jetstream/jetstream")
+        shutil.rmtree(store)
+        os.kill(int(json.loads((folder / "nats.child.json").read_text())["pid"]), signal.SIGKILL)
 
     def _logged_starts(self, name: str) -> int:
         return sum(line.get("event") == "service.started" for line in self.log_lines(name))

@@ -5,9 +5,11 @@ Every step of a task is held where it is, by a model that stalls, a test that ta
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from morningai.cli.outcome import fetch_outcome
 from morningai.testing.model_script import ScriptedReply
 from tests.e2e.model import STALLED, ScriptedModel
 from tests.e2e.platform import ENDED, Platform, Tenant, eventually
-from tests.e2e.replies import ADDS, ANSWERING, REWORDED, REWORDING, edit, teach_everything
+from tests.e2e.replies import ADDS, ANSWERING, REWORDED, REWORDING, RIGHT_FUNCTION, edit, teach_everything
 from tests.e2e.repositories import calculator, knowledge, make_repository, make_word, question_about
 
 pytestmark = pytest.mark.xdist_group("recovery")
@@ -227,3 +229,46 @@ def test_a_task_goes_on_after_kill_9_of_a_service(
     assert len(model.calls(held.word)) == asked
     assert_it_ended_once(owner.events(held.name))
     assert_every_result_is_stored_once(mortal, held)
+
+
+def test_every_task_goes_on_after_the_bus_lost_all_it_had(
+    mortal: Platform, owner: Tenant, model: ScriptedModel, tmp_path: Path
+) -> None:
+    """Replies and events are on their way to services that stand still, when the bus dies and its folder is gone."""
+    with ExitStack() as locks:
+        stage = Stage(mortal, owner, model, tmp_path, locks)
+        held = [
+            stage.begin(kind, kind, asked={"": 1}, first=(("", right.model_copy(update={"delay_seconds": 2.0})),))
+            for kind, right in (("faq", REWORDED), ("change", RIGHT_FUNCTION))
+        ]
+    for one in held:
+        model.wait_for_calls(1, one.word)
+    with standing_still(mortal, "gateway", "orchestrator"):
+        for one, service in zip(held, ("faqgen", "codegen"), strict=True):
+            stage.has_row(one, f"SELECT 1 FROM {service}.outbox WHERE task_id = %s AND published_at >= due_at")
+        mortal.lose_bus()
+
+    for one in held:
+        task = owner.ended(one.name, seconds=BUS_SECONDS)
+        assert task.state == tasks.TASK_STATE_SUCCEEDED, task
+        assert_it_ended_once(owner.events(one.name))
+        assert_every_result_is_stored_once(mortal, one)
+        assert len(model.calls(one.word)) == 1
+    again = stage.begin("faq", "faq", asked={"": 1})
+    assert owner.ended(again.name, seconds=BUS_SECONDS).state == tasks.TASK_STATE_SUCCEEDED
+
+
+# Sooner than an unanswered command is sent again.
+BUS_SECONDS = 20.0
+
+
+@contextmanager
+def standing_still(platform: Platform, *services: str) -> Iterator[None]:
+    pids = [platform.service_pid(service) for service in services]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import psycopg
 
+from morningai.db.migrate import SERVICES
 from tests.isolation.attempts import NO_PRIVILEGE, Aim, NotTried
 from tests.isolation.tables import SCHEMAS
 from tests.isolation.world import Connection, World
@@ -57,6 +58,8 @@ BY_TYPE: dict[str, object] = {
 # What these do to the rows of all tenants is declared by the policies of their owners, with its reason; they change
 # nothing but these tables.
 DECLARED = {
+    # What of any tenant its receiver has not seen goes out again, under its own seal.
+    "kernel.resend_lost": {f"{service}.outbox" for service in SERVICES},
     # Whoever calls it has verified the token of the member that it names.
     "tenancy.exchange_identity": {"tenancy.members"},
     # The uses of keys of all tenants are noted in one batch.
