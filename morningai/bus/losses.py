@@ -6,13 +6,15 @@ was received is not sent again, and what arrives twice ends at the inbox.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import LiteralString
 
+import psycopg
 import structlog
 
 from morningai.bus import subjects
 from morningai.bus.catalogue import CATALOGUE, MessageType
+from morningai.bus.permissions import BUS_OWNER
 from morningai.db.session import Database
 
 log = structlog.get_logger()
@@ -29,6 +31,14 @@ async def resend_lost(database: Database, *, made_at: datetime) -> int | None:
     if count:
         log.warning("bus.messages.lost", sent_again=count)
     return count
+
+
+def rebuild(admin_dsn: str) -> int:
+    """The same for whoever runs the database, whatever was done before."""
+    with psycopg.connect(admin_dsn, autocommit=True) as connection:
+        connection.execute(f"SET SESSION AUTHORIZATION {BUS_OWNER}_app")
+        row = connection.execute(RESEND, {"made_at": datetime.now(UTC), **routes()}).fetchone()
+    return int(row[0] or 0) if row else 0
 
 
 def routes() -> dict[str, object]:

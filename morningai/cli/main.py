@@ -13,6 +13,7 @@ from typer._click import exceptions as bad_usage  # typer carries click inside a
 
 from morningai.cli.commands import (
     audit,
+    bus,
     demo,
     document,
     key,
@@ -59,7 +60,7 @@ def make_app() -> typer.Typer:
     )
     app.callback()(_no_options)
     administration = (tenant, member, key, limits, usage, audit)
-    for commands in (up, source, work, task, document, webhook, *administration, trace, model, proof_key, demo):
+    for commands in (up, source, work, task, document, webhook, *administration, trace, model, bus, proof_key, demo):
         commands.register(app)
     return app
 

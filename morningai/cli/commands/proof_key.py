@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from morningai.cli.admin import DATA_DIR, admin_dsn
 from morningai.cli.exit_code import ExitCode
 from morningai.cli.invocation import Invocation, local_command
 
 if TYPE_CHECKING:
     from morningai.db.proof_keys import ProofKey
-
-DATA_DIR = Annotated[
-    Path | None,
-    typer.Option("--data-dir", help="Data folder of a running `morningai up`. [env var: MORNINGAI_DATA_DIR]"),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -40,7 +34,7 @@ def list_keys(invocation: Invocation, data_dir: DATA_DIR = None) -> ExitCode:
     from morningai.cli.listing import show_listing
     from morningai.db.proof_keys import list_proof_keys
 
-    keys = list_proof_keys(_admin_dsn(data_dir))
+    keys = list_proof_keys(admin_dsn(data_dir))
     if invocation.output.json_output:
         invocation.output.document({"proof_keys": [_json(key) for key in keys]})
         return ExitCode.SUCCESS
@@ -58,7 +52,7 @@ def rotate(invocation: Invocation, data_dir: DATA_DIR = None) -> ExitCode:
     """
     from morningai.db.proof_keys import rotate_proof_key
 
-    key = rotate_proof_key(_admin_dsn(data_dir))
+    key = rotate_proof_key(admin_dsn(data_dir))
     if invocation.output.json_output:
         invocation.output.document(_json(key))
         return ExitCode.SUCCESS
@@ -80,28 +74,12 @@ def retire(
     """
     from morningai.db.proof_keys import retire_proof_key
 
-    sealed_again = retire_proof_key(_admin_dsn(data_dir), key_id)
+    sealed_again = retire_proof_key(admin_dsn(data_dir), key_id)
     if invocation.output.json_output:
         invocation.output.document({"key_id": key_id, "state": "retired", "messages_sealed_again": sealed_again})
         return ExitCode.SUCCESS
     invocation.output.line(f"{key_id} is retired; {sealed_again} messages were sealed again.")
     return ExitCode.SUCCESS
-
-
-def _admin_dsn(data_dir: Path | None) -> str:
-    from morningai.settings import read_variable, secrets_folder
-
-    if os.environ.get("MORNINGAI_ADMIN_DSN") or secrets_folder():
-        return read_variable("MORNINGAI_ADMIN_DSN")
-    from morningai.cli.connection import ConnectionOptions, find_place
-    from morningai.embedded.data_dir import DataDir
-    from morningai.embedded.postgres import EmbeddedPostgres
-    from morningai.embedded.services import DATABASE
-
-    environment = {name: value for name, value in os.environ.items() if name != "MORNINGAI_ADDRESS"}
-    place = find_place(ConnectionOptions(data_dir=data_dir), environment)
-    assert place.data_dir is not None  # only an address names a place without one
-    return EmbeddedPostgres(DataDir(place.data_dir).postgres).admin_dsn(DATABASE)
 
 
 def _json(key: ProofKey) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 CREATE ROLE kernel_courier NOLOGIN;  -- owns the sending again of what the bus has lost
 GRANT USAGE ON SCHEMA kernel TO kernel_courier;
+GRANT EXECUTE ON FUNCTION kernel.tenant_id() TO kernel_courier;
 
 -- The bus keeps nothing that is not here: when it lost its streams, what its receivers have not seen is sent again.
 CREATE TABLE kernel.bus (
@@ -83,6 +84,9 @@ DECLARE
   sent bigint;
   total bigint := 0;
 BEGIN
+  IF kernel.tenant_id() IS NOT NULL THEN
+    RAISE EXCEPTION 'a tenant''s session sends nothing of others' USING ERRCODE = 'insufficient_privilege';
+  END IF;
   INSERT INTO kernel.bus (made_at) VALUES (bus_made_at)
   ON CONFLICT (one) DO UPDATE SET made_at = excluded.made_at WHERE bus.made_at < excluded.made_at;
   IF NOT FOUND THEN RETURN NULL; END IF;

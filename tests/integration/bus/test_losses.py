@@ -11,7 +11,7 @@ import pytest
 from morningai.api.events.v1 import events_pb2 as events
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.bus import outbox
-from morningai.bus.losses import resend_lost
+from morningai.bus.losses import RESEND, rebuild, resend_lost, routes
 from morningai.db.proof_keys import rotate_proof_key
 from morningai.db.session import Database
 
@@ -57,6 +57,14 @@ async def test_what_nobody_received_is_sent_again_once_for_each_bus(database, te
     assert await resend_lost(tenancy, made_at=NOW) is None
     assert unpublished(database, "gateway") == set()
     assert await resend_lost(tenancy, made_at=LATER) == 2
+
+
+async def test_whoever_runs_the_database_has_it_done_at_once(database, tenancy, tenant):
+    message_id, _ = await sent(tenant, "gateway", REQUEST)
+    assert await resend_lost(tenancy, made_at=NOW) == 1
+    database.rows("UPDATE gateway.outbox SET published_at = now() RETURNING id")
+    assert rebuild(database.admin_dsn) == 1
+    assert unpublished(database, "gateway") == {message_id}
 
 
 async def test_what_was_received_or_buried_is_not_sent_again(database, tenancy, tenant):
@@ -111,6 +119,14 @@ async def test_nobody_else_may_send_lost_messages_again(database, tenant, login)
     await sent(tenant, "gateway", REQUEST)
     with psycopg.connect(database.dsn(login)) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute("SELECT kernel.resend_lost(now(), '{}', '{}', '{}', '{}')")
+
+
+async def test_a_tenant_s_session_sends_nothing_of_others(database, tenancy, tenant):
+    message_id, _ = await sent(database.create_tenant("other"), "gateway", REQUEST)
+    async with tenancy.tenant_session(tenant.grant()) as session:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="sends nothing of others"):
+            await session.row(RESEND, {"made_at": NOW, **routes()})
+    assert message_id not in unpublished(database, "gateway")
 
 
 async def test_a_service_that_is_none_names_no_table(database, tenancy):

@@ -78,6 +78,8 @@ COMMANDS = (
     "model endpoint set",
     "model endpoint list",
     "model endpoint clear",
+    "bus",
+    "bus rebuild",
     "proof-key",
     "proof-key list",
     "proof-key rotate",
