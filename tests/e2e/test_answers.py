@@ -14,10 +14,21 @@ import pytest
 from morningai.api.answers.v1.answers_pb2 import Answer
 from morningai.api.documents.v1 import documents_pb2 as documents
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
+from morningai.api.tenants.v1 import models_pb2 as models
 from morningai.cli.outcome import Outcome
 from morningai.evidence.documents import parse_document, verify_document
+from tests.e2e.model import scripted_model
 from tests.e2e.platform import SERVICES, Platform, Tenant
-from tests.e2e.repositories import clone_of_this_repository, git, make_repository, make_word
+from tests.e2e.replies import teach_everything
+from tests.e2e.repositories import (
+    calculator,
+    clone_of_this_repository,
+    git,
+    knowledge,
+    make_repository,
+    make_word,
+    question_about,
+)
 
 pytestmark = pytest.mark.xdist_group("answers")
 
@@ -27,7 +38,8 @@ CHECKER = Path(__file__).with_name("check_result.py")
 
 @pytest.fixture(scope="module")
 def extractive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    platform = Platform(tmp_path_factory.mktemp("extractive"))
+    settings = {"MORNINGAI_MODEL_EGRESS_ALLOWED": "127.0.0.1"}
+    platform = Platform(tmp_path_factory.mktemp("extractive"), settings=settings)
     try:
         platform.start()
         yield platform
@@ -152,3 +164,21 @@ def test_without_a_model_a_change_is_refused_with_the_way_to_get_one(asker: Tena
     assert outcome.task.state == tasks.TASK_STATE_FAILED
     assert outcome.task.failure.reason == "model_unavailable"
     assert "morningai model install" in outcome.task.failure.remedy
+
+
+def test_a_tenant_with_an_endpoint_of_its_own_needs_no_model_of_the_platform(
+    extractive: Platform, tmp_path: Path
+) -> None:
+    word = make_word()
+    with extractive.tenant() as tenant, scripted_model(api_key="its-own-key") as model:
+        teach_everything(model, word)
+        url = model.settings["OPENAI_BASE_URL"].replace("http://", "HTTP://")
+        endpoint = models.ModelEndpoint(name="modelEndpoints/any", base_url=f"{url}/", model="its-own")
+        request = models.SetModelEndpointRequest(model_endpoint=endpoint, api_key="its-own-key")
+        tenant.gateway.call(tenant.gateway.model_endpoints.SetModelEndpoint, request)
+        source = tenant.add_source(make_repository(tmp_path / "own", calculator(word) | knowledge(word)))
+        outcome = tenant.run(question_about(word), source, "answer", "change")
+        assert outcome.task.state == tasks.TASK_STATE_SUCCEEDED, outcome.task
+        assert outcome.answer is not None
+        assert outcome.answer.provenance.engine == "openai-compatible"
+        assert {call.body["model"] for call in model.calls()} == {"its-own"}

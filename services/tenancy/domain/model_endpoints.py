@@ -23,7 +23,7 @@ LONGEST_KEY = 3_000
 URL_FIELD = "model_endpoint.base_url"
 URL_REMEDY = "Use https://host/v1, without a user, a query or a fragment."
 # Narrow, so that no two readers of an address can differ about its host.
-_URL = re.compile(r"https?://([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~%@:+-]+)*")
+_URL = re.compile(r"https?://([a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~%@:+-]+)*")
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,16 @@ def check_endpoint(*, name: str, base_url: str, model: str, context_tokens: int,
             "is no key that a request can carry.",
             remedy=f"Use at most {LONGEST_KEY:,} printable ASCII characters without a space or line break.",
         )
-    url = base_url.rstrip("/")
+    url = _normal(base_url)
     parse_url(url)
     return ModelEndpoint(parse_kind(name), url, model, context_tokens or DEFAULT_CONTEXT_TOKENS, bool(api_key))
+
+
+def _normal(url: str) -> str:
+    """Scheme and host in lower case, no slash at the end."""
+    scheme, separator, rest = url.rstrip("/").partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme.lower()}{separator}{host.lower()}{slash}{path}"
 
 
 def parse_url(url: str) -> Place:
