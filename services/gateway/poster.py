@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx2
 
 from morningai.egress import Destination, EgressGuard
+from morningai.egress_http import PinnedTransport
 from morningai.errors import InvalidInput, Unavailable, plain
 from services.gateway.domain.webhooks import Outcome, Target
 
@@ -60,28 +61,10 @@ class Poster:
     async def _post(
         self, target: Target, destination: Destination, *, headers: Mapping[str, str], body: str
     ) -> Outcome:
-        """The addresses in turn, until one takes the connection."""
-        *others, last = destination.addresses
-        for address in others:
-            with suppress(httpx2.ConnectError, httpx2.ConnectTimeout):
-                return await self._post_to(address, target, headers=headers, body=body)
-        return await self._post_to(last, target, headers=headers, body=body)
-
-    async def _post_to(self, address: str, target: Target, *, headers: Mapping[str, str], body: str) -> Outcome:
-        """The connection is to the address, the certificate must be the host's. No connection is used twice: the pool
-        would give one that was verified for another host of the same address."""
-        place = f"[{address}]" if ":" in address else address
-        client = httpx2.AsyncClient(verify=self._tls, trust_env=False, follow_redirects=False, timeout=_TIMEOUT)
-        async with (
-            client,
-            client.stream(
-                "POST",
-                f"{target.scheme}://{place}:{target.port}{target.path}",
-                content=body.encode(),
-                headers={**headers, "host": target.authority, "accept-encoding": "identity"},
-                extensions={"sni_hostname": target.host},
-            ) as response,
-        ):
+        transport = PinnedTransport(destination, verify=self._tls)
+        client = httpx2.AsyncClient(transport=transport, trust_env=False, follow_redirects=False, timeout=_TIMEOUT)
+        url = f"{target.scheme}://{target.authority}{target.path}"
+        async with client, client.stream("POST", url, content=body.encode(), headers=headers) as response:
             return _outcome(response.status_code, await _beginning(response))
 
 

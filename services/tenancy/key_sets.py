@@ -16,6 +16,7 @@ import httpx2
 import structlog
 
 from morningai.egress import Destination, EgressGuard
+from morningai.egress_http import PinnedTransport
 from morningai.errors import MorningAIError, Unavailable
 from services.tenancy.settings import Issuer
 
@@ -82,17 +83,11 @@ class KeySets:
 
 
 async def _download(url: httpx2.URL, destination: Destination) -> bytes:
-    """Connects to the address that was checked, under the name that was asked for; follows no redirect."""
-    pinned = url.copy_with(host=destination.addresses[0])
+    """Follows no redirect."""
     received = bytearray()
     async with (
-        httpx2.AsyncClient(trust_env=False, timeout=FETCH_SECONDS) as client,
-        client.stream(
-            "GET",
-            pinned,
-            headers={"Host": url.netloc.decode("ascii"), "Accept": "application/json"},
-            extensions={"sni_hostname": destination.host},
-        ) as response,
+        httpx2.AsyncClient(transport=PinnedTransport(destination), trust_env=False, timeout=FETCH_SECONDS) as client,
+        client.stream("GET", url, headers={"Accept": "application/json"}) as response,
     ):
         if response.status_code != 200:
             raise KeySetUnusable(f"HTTP status {response.status_code}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from morningai import egress_http
 from morningai.egress import AllowList, Destination, EgressGuard
 from morningai.egress_http import PinnedTransport
 from morningai.errors import InvalidInput
@@ -85,6 +87,27 @@ async def test_the_next_address_is_tried_when_one_takes_no_connection(authority:
         assert (await get("localhost", port, authority, "127.0.0.9", "127.0.0.1")).status_code == 200
         with pytest.raises(httpx2.ConnectError):
             await get("localhost", port, authority, "127.0.0.9", "127.0.0.8")
+
+
+async def test_an_answer_that_does_not_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(egress_http, "LARGEST_RESPONSE_BYTES", 100_000)
+    endless = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: " + b"x" * 1_000_000
+    async with answering(lambda head: endless) as port:
+        transport = PinnedTransport(Destination("llm.example", port, ("127.0.0.1",)))
+        async with httpx2.AsyncClient(transport=transport) as client:
+            with pytest.raises(httpx2.ReadError, match="longer than any"):
+                await client.get(f"http://llm.example:{port}/")
+
+
+async def test_an_answer_is_not_unpacked() -> None:
+    packed = gzip.compress(b"0" * 1_000_000)
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    asked = []
+    async with answering(lambda request: asked.append(request) or head + packed) as port:
+        transport = PinnedTransport(Destination("llm.example", port, ("127.0.0.1",)))
+        async with httpx2.AsyncClient(transport=transport) as client:
+            assert (await client.get(f"http://llm.example:{port}/")).content == packed
+    assert b"accept-encoding: identity" in asked[0].lower()
 
 
 async def test_no_other_host_and_no_other_port_is_reached() -> None:
