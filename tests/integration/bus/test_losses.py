@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -12,6 +14,8 @@ from morningai.api.events.v1 import events_pb2 as events
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.bus import outbox
 from morningai.bus.losses import RESEND, rebuild, resend_lost, routes
+from morningai.cli.exit_code import ExitCode
+from morningai.cli.main import run
 from morningai.db.proof_keys import rotate_proof_key
 from morningai.db.session import Database
 
@@ -127,6 +131,22 @@ async def test_a_tenant_s_session_sends_nothing_of_others(database, tenancy, ten
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="sends nothing of others"):
             await session.row(RESEND, {"made_at": NOW, **routes()})
     assert message_id not in unpublished(database, "gateway")
+
+
+async def test_a_time_to_come_hides_no_later_loss(database, tenancy, tenant):
+    await resend_lost(tenancy, made_at=NOW + timedelta(days=3650))
+    message_id, _ = await sent(tenant, "gateway", REQUEST)
+    assert await resend_lost(tenancy, made_at=datetime.now(UTC)) == 1
+    assert unpublished(database, "gateway") == {message_id}
+
+
+def test_the_command_says_how_many(database, tenant, monkeypatch, capsys):
+    asyncio.run(sent(tenant, "gateway", REQUEST))
+    monkeypatch.setenv("MORNINGAI_ADMIN_DSN", database.admin_dsn)
+    assert run(["bus", "rebuild"]) == ExitCode.SUCCESS
+    assert "1 message will be sent again." in capsys.readouterr().out
+    assert run(["bus", "rebuild", "--json"]) == ExitCode.SUCCESS
+    assert json.loads(capsys.readouterr().out) == {"messages_sent_again": 0}
 
 
 async def test_a_service_that_is_none_names_no_table(database, tenancy):
