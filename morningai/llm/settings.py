@@ -58,10 +58,10 @@ class ModelSettings(BaseSettings):
         default=600.0, gt=0, description="one call with its retries and its repair, waiting included"
     )
     retry_base_seconds: float = Field(default=0.5, ge=0, description="upper bound of the first wait; doubles each time")
+    retry_max_seconds: float = Field(default=20.0, ge=0, description="longest wait, also for a server's Retry-After")
     egress_allowed: EgressList = Field(
         default="", description="internal hosts and networks where tenants' own endpoints may be, by commas"
     )
-    retry_max_seconds: float = Field(default=20.0, ge=0, description="longest wait, also for a server's Retry-After")
 
     @field_validator("base_url")
     @classmethod
