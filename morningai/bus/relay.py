@@ -205,6 +205,8 @@ class Relay:
             work_id=row["work_id"],
         )
         headers = encode_headers(envelope, time=row["created_at"])
+        # The bus takes the same id within two minutes for the same sending; what is sent again is another one.
+        headers["Nats-Msg-Id"] = f"{envelope.id}@{row['due_at'].timestamp()}"
         await self._jetstream.publish(row["subject"], envelope.body, headers=headers, timeout=PUBLISH_SECONDS)
         if envelope.type.public:
             await self._publish_copy(envelope, time=row["created_at"])

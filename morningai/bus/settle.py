@@ -34,7 +34,14 @@ INSERT INTO dead_letters
   (tenant_id, message_id, consumer, type, subject, headers, body, reason, error, deliveries, trace_id)
 VALUES (%(tenant_id)s, %(message_id)s, %(consumer)s, %(type)s, %(subject)s, %(headers)s, %(body)s, %(reason)s,
         %(error)s, %(deliveries)s, %(trace_id)s)
-ON CONFLICT DO NOTHING
+"""
+ONCE: LiteralString = "ON CONFLICT DO NOTHING"
+# What was replayed and failed again waits for a decision again.
+AGAIN: LiteralString = """
+ON CONFLICT (tenant_id, message_id, consumer) DO UPDATE
+SET state = 'buried', reason = excluded.reason, error = excluded.error, deliveries = excluded.deliveries,
+    buried_at = now()
+WHERE dead_letters.state = 'replayed'
 """
 
 
@@ -110,8 +117,10 @@ class Settler:
         row |= {"message_id": envelope.id, "type": envelope.type.name, "tenant_id": envelope.tenant_id}
         try:
             async with self.database.tenant_session(envelope.seal) as session:
-                await session.execute(BURY, row | {"tenant_id": session.tenant_id})
-        except (Unauthenticated, TaskEnded):
+                await session.execute(BURY + AGAIN, row | {"tenant_id": session.tenant_id})
+        except TaskEnded:  # of a tenant, though it proves none any more: operators are not told what was wrong with it
+            await self._quarantine(message, row | {"error": "Its task ended while it was handled."})
+        except Unauthenticated:
             await self._quarantine(message, row)
         except (psycopg.Error, PoolTimeout) as refused:
             await self._postpone(message, refused)
@@ -127,7 +136,7 @@ class Settler:
         """A message that proves no tenant belongs to none: only an operator can see it."""
         try:
             async with self.database.connection() as connection:
-                await connection.execute(BURY, row | {"tenant_id": NO_TENANT})
+                await connection.execute(BURY + ONCE, row | {"tenant_id": NO_TENANT})
         except (psycopg.Error, PoolTimeout) as refused:
             await self._postpone(message, refused)
         else:

@@ -24,6 +24,7 @@ from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.api.tasks.v1 import tasks_pb2_grpc
 from morningai.api.tenants.v1 import (
     audit_pb2_grpc,
+    dead_letters_pb2_grpc,
     keys_pb2_grpc,
     members_pb2_grpc,
     models_pb2_grpc,
@@ -71,6 +72,7 @@ class Gateway:
         self.keys = keys_pb2_grpc.ApiKeyServiceStub(self._channel)
         self.members = members_pb2_grpc.MemberServiceStub(self._channel)
         self.audit = audit_pb2_grpc.AuditServiceStub(self._channel)
+        self.dead_letters = dead_letters_pb2_grpc.DeadLetterServiceStub(self._channel)
         self.model_endpoints = models_pb2_grpc.ModelEndpointServiceStub(self._channel)
         self.usage = usage_pb2_grpc.UsageServiceStub(self._channel)
 

@@ -14,6 +14,7 @@ from typer._click import exceptions as bad_usage  # typer carries click inside a
 from morningai.cli.commands import (
     audit,
     bus,
+    dead_letter,
     demo,
     document,
     key,
@@ -59,7 +60,7 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     app.callback()(_no_options)
-    administration = (tenant, member, key, limits, usage, audit)
+    administration = (tenant, member, key, limits, usage, audit, dead_letter)
     for commands in (up, source, work, task, document, webhook, *administration, trace, model, bus, proof_key, demo):
         commands.register(app)
     return app

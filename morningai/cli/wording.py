@@ -13,6 +13,7 @@ from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.subscriptions.v1 import subscriptions_pb2 as subscriptions
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.api.tenants.v1 import audit_pb2 as audit
+from morningai.api.tenants.v1 import dead_letters_pb2 as dead_letters
 from morningai.api.tenants.v1 import members_pb2 as members
 from morningai.api.tenants.v1 import tenants_pb2 as tenants
 
@@ -59,6 +60,10 @@ def change_state(state: int) -> str:
 
 def audit_outcome(outcome: int) -> str:
     return _word(audit.AuditOutcome.DESCRIPTOR, outcome)
+
+
+def dead_letter_state(state: int) -> str:
+    return _word(dead_letters.DeadLetterState.DESCRIPTOR, state)
 
 
 def member_role(role: int) -> str:

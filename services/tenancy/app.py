@@ -7,6 +7,7 @@ from functools import partial
 
 from morningai.api.tenants.v1 import (
     audit_pb2_grpc,
+    dead_letters_pb2_grpc,
     identities_pb2_grpc,
     keys_pb2_grpc,
     members_pb2_grpc,
@@ -23,6 +24,7 @@ from morningai.secrets.key_ring import KeyRing
 from morningai.secrets.vault import Vault
 from morningai.service import Service, make_database
 from services.tenancy.grpc_api.audit import AuditServicer
+from services.tenancy.grpc_api.dead_letters import DeadLetterServicer
 from services.tenancy.grpc_api.identities import IdentityServicer
 from services.tenancy.grpc_api.keys import ApiKeyServicer
 from services.tenancy.grpc_api.members import MemberServicer
@@ -39,7 +41,7 @@ NAME = "tenancy"
 PACKAGE = "morningai.api.tenants.v1"
 RPC_SERVICES = (
     *("TenantService", "ApiKeyService", "MemberService", "IdentityService", "AuditService", "UsageService"),
-    "ModelEndpointService",
+    *("ModelEndpointService", "DeadLetterService"),
 )
 
 
@@ -60,6 +62,7 @@ def make_service(settings: Settings) -> Service:
     audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(database), rpc.server)
     usage_pb2_grpc.add_UsageServiceServicer_to_server(UsageServicer(database), rpc.server)
     models_pb2_grpc.add_ModelEndpointServiceServicer_to_server(make_model_endpoints(settings, database), rpc.server)
+    dead_letters_pb2_grpc.add_DeadLetterServiceServicer_to_server(DeadLetterServicer(database), rpc.server)
     door = Door(settings, database)
     return Service(
         NAME,

@@ -13,6 +13,7 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 import psycopg
 
+from morningai.db.migrate import SERVICES
 from tests.isolation.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ OVERRIDES: dict[str, Row] = {
     # What its receiver never saw.
     "gateway.outbox": {"due_at": "2026-01-01T00:00:00Z", "published_at": "2026-01-01T00:00:00Z"},
 }
+OVERRIDES |= {f"{service}.dead_letters": {"consumer": "docs-work"} for service in SERVICES}
 # By table: columns that a row has when it points at something that it need not point at.
 REFERRING: dict[str, Row] = {"docs.sources": {"kind": "upload", "remote_uri": None}}
 VALUES: dict[str, object] = {

@@ -35,7 +35,11 @@ ORDER BY 1, f.oid
 # What is no name of a row.
 BY_NAME: dict[str, object] = {
     "action": "keys.create",
+    "because": "it was a test",
+    "before_letter": None,
     "class": "read",
+    "in_service": "",
+    "in_state": "",
     "limit_name": "tokens_per_day",
     "message_subjects": [""],
     "message_types": ["type-51"],
@@ -52,6 +56,7 @@ BY_NAME: dict[str, object] = {
 }
 BY_TYPE: dict[str, object] = {
     "bigint": 1,
+    "boolean": False,
     "bytea": b"x",
     "integer": 100,
     "interval": "1 minute",

@@ -23,6 +23,7 @@ WORKING = {
     "tenancy_app": {
         *("tenancy.record", "tenancy.create_api_key", "tenancy.rotate_api_key", "tenancy.revoke_api_key"),
         *("tenancy.invite_member", "tenancy.change_member", "tenancy.set_own_limit"),
+        "tenancy.drop_dead_letter",
     },
 }
 

@@ -84,6 +84,11 @@ UNHURRIED = """
 INSERT INTO tenancy.limits (tenant_id, name, operator_value)
 SELECT '{}', name, 1000000 FROM tenancy.default_limits WHERE name ~ '_calls_(per_minute|burst)$'
 """
+BURY = """
+INSERT INTO orchestrator.dead_letters
+  (tenant_id, message_id, consumer, type, subject, headers, body, reason, error, deliveries, trace_id)
+VALUES (%s, %s, 'orchestrator-requests', 't', 's', '{}', '', 'r', %s, 1, '') RETURNING consumer || '.' || message_id
+"""
 # Every tenant has its own of this name; that those of another stay is seen in its rows.
 NAMES_OF_ALL = {"modelEndpoints/change"}
 NO_TENANT = ("morningai-tenant", "-")
@@ -166,7 +171,17 @@ async def make_resources(platform: Platform, owner: TestTenant, folder: Path) ->
         for wanted in (lambda rpc: rpc.creates, lambda rpc: rpc.reads, lambda rpc: rpc.reads):
             names |= await told(client, [rpc for rpc in PUBLIC.values() if wanted(rpc)], names)
         await end_tasks(client)
-    return representatives(names - {"tenants/-"})
+    return representatives(names - {"tenants/-"}) + buried(platform.database, owner)
+
+
+def buried(database: TestDatabase, owner: TestTenant) -> list[str]:
+    """A dead letter that can be delivered again, and one that its sender has forgotten; by their names."""
+    sent = database.rows("SELECT id FROM gateway.outbox WHERE tenant_id = %s LIMIT 1", owner.tenant_id)[0][0]
+    database.rows("DELETE FROM orchestrator.inbox WHERE message_id = %s RETURNING 1", sent)
+    return [
+        f"deadLetters/{database.rows(BURY, owner.tenant_id, message_id, CANARY)[0][0]}"
+        for message_id in (sent, uuid4())
+    ]
 
 
 def representatives(names: set[str]) -> list[str]:
@@ -291,6 +306,15 @@ async def test_the_owner_of_a_remote_source_sets_and_clears_its_credential(world
     paths = [path for path in PUBLIC if path.endswith("SourceCredential")]
     assert {f"sources/{REMOTE}" in world.served[path] for path in paths} == {True}
     assert {world.tried[path][f"sources/{REMOTE}"].code for path in paths} == {grpc.StatusCode.NOT_FOUND}
+
+
+async def test_the_owner_of_dead_letters_replays_one_and_drops_the_other(world):
+    replayed, dropped = (
+        {name for name in world.served[path] if name.startswith("deadLetters/")}
+        for path in PUBLIC
+        if path.endswith(("/ReplayDeadLetter", "/DropDeadLetter"))
+    )
+    assert (len(replayed), len(dropped), replayed & dropped) == (1, 1, set())
 
 
 async def test_an_rpc_that_reads_by_name_was_refused_to_another_tenant_at_least_once(world):

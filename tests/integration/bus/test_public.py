@@ -108,7 +108,9 @@ async def test_an_event_is_marked_published_only_when_its_copy_is_too(
     assert len(await held(spectator, subjects.EVENTS_STREAM)) == 1
 
 
-async def test_an_event_sent_again_is_held_once_in_both_streams(start_service, tenant, database, spectator, eventually):
+async def test_an_event_whose_relay_died_before_it_was_marked_is_held_once_in_both_streams(
+    start_service, tenant, database, spectator, eventually
+):
     service = await start_service("faqgen", handlers("faqgen"))
     copies = await spectator._nc.subscribe("morningai.public.>")
     (message, *_) = events_of("faqgen", public=True)
@@ -116,7 +118,8 @@ async def test_an_event_sent_again_is_held_once_in_both_streams(start_service, t
     await copies.next_msg(timeout=5)
     await eventually(lambda: published(database, "faqgen") == 1)
     async with service.database.tenant_session(tenant.grant()) as session:
-        await outbox.send_again(session, message_id)
+        await session.execute("UPDATE outbox SET published_at = NULL WHERE id = %(id)s", {"id": message_id})
+        session.wakes_relay = True
     await copies.next_msg(timeout=5)
     await eventually(lambda: published(database, "faqgen") == 1)
     assert len(await held(spectator, subjects.PUBLIC_STREAM)) == 1

@@ -33,6 +33,7 @@ from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tasks.v1 import tasks_pb2_grpc
 from morningai.api.tenants.v1 import (
     audit_pb2_grpc,
+    dead_letters_pb2_grpc,
     keys_pb2_grpc,
     members_pb2_grpc,
     models_pb2_grpc,
@@ -98,6 +99,10 @@ class Client:
     @property
     def audit(self) -> audit_pb2_grpc.AuditServiceStub:
         return audit_pb2_grpc.AuditServiceStub(self.channel)
+
+    @property
+    def dead_letters(self) -> dead_letters_pb2_grpc.DeadLetterServiceStub:
+        return dead_letters_pb2_grpc.DeadLetterServiceStub(self.channel)
 
     @property
     def subscriptions(self) -> subscriptions_pb2_grpc.SubscriptionServiceStub:

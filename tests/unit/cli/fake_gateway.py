@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import grpc
 from google.protobuf.message import Message
@@ -24,6 +25,8 @@ from morningai.api.tasks.v1 import tasks_pb2, tasks_pb2_grpc
 from morningai.api.tenants.v1 import (
     audit_pb2,
     audit_pb2_grpc,
+    dead_letters_pb2,
+    dead_letters_pb2_grpc,
     keys_pb2,
     keys_pb2_grpc,
     members_pb2,
@@ -147,6 +150,21 @@ def audit_entry(number: int) -> audit_pb2.AuditEntry:
         resource="apiKeys/mk_2",
         trace_id=TRACE,
         outcome=audit_pb2.AUDIT_OUTCOME_SUCCEEDED,
+    )
+
+
+def dead_letter(**fields: object) -> dead_letters_pb2.DeadLetter:
+    return dead_letters_pb2.DeadLetter(
+        name=f"deadLetters/orchestrator-replies.{UUID(int=7)}",
+        service="orchestrator",
+        message_type="morningai.api.events.v1.SourceIndexed",
+        reason="POISON",
+        error="The body is not valid.",
+        deliveries=3,
+        trace_id="0af7651916cd43dd8448eb211c80319c",
+        task=TASK,
+        bury_time=at(5),
+        **{"state": dead_letters_pb2.DEAD_LETTER_STATE_BURIED, **fields},  # type: ignore[arg-type]
     )
 
 
@@ -274,6 +292,7 @@ class Servicer(
     audit_pb2_grpc.AuditServiceServicer,
     usage_pb2_grpc.UsageServiceServicer,
     models_pb2_grpc.ModelEndpointServiceServicer,
+    dead_letters_pb2_grpc.DeadLetterServiceServicer,
 ):
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -622,6 +641,45 @@ class Servicer(
                 await abort(context, Unavailable("The gateway stops."))
             yield audit_pb2.ExportAuditEntriesResponse(entry=audit_entry(number))
 
+    async def ListDeadLetters(
+        self, request: dead_letters_pb2.ListDeadLettersRequest, context: Context
+    ) -> dead_letters_pb2.ListDeadLettersResponse:
+        await self._begin("ListDeadLetters", request, context)
+        return dead_letters_pb2.ListDeadLettersResponse(dead_letters=[dead_letter()])
+
+    async def GetDeadLetter(
+        self, request: dead_letters_pb2.GetDeadLetterRequest, context: Context
+    ) -> dead_letters_pb2.DeadLetter:
+        await self._begin("GetDeadLetter", request, context)
+        return dead_letter(headers={"ce-source": "/services/docs"}, content='{\n  "snapshot": "s"\n}')
+
+    async def ReplayDeadLetter(
+        self, request: dead_letters_pb2.ReplayDeadLetterRequest, context: Context
+    ) -> dead_letters_pb2.DeadLetter:
+        await self._begin("ReplayDeadLetter", request, context)
+        return dead_letter(state=dead_letters_pb2.DEAD_LETTER_STATE_REPLAYED)
+
+    async def DropDeadLetter(
+        self, request: dead_letters_pb2.DropDeadLetterRequest, context: Context
+    ) -> dead_letters_pb2.DeadLetter:
+        await self._begin("DropDeadLetter", request, context)
+        dropped = dead_letters_pb2.DEAD_LETTER_STATE_DROPPED
+        return dead_letter(state=dropped, decider="key:mk_1", why=request.why, decide_time=at(9))
+
+    async def ListAllDeadLetters(
+        self, request: dead_letters_pb2.ListAllDeadLettersRequest, context: Context
+    ) -> dead_letters_pb2.ListAllDeadLettersResponse:
+        await self._begin("ListAllDeadLetters", request, context, key=OPERATOR_KEY)
+        return dead_letters_pb2.ListAllDeadLettersResponse(
+            dead_letters=[dead_letter(), dead_letter(tenant="tenants/1")]
+        )
+
+    async def DropQuarantinedDeadLetter(
+        self, request: dead_letters_pb2.DropQuarantinedDeadLetterRequest, context: Context
+    ) -> dead_letters_pb2.DropQuarantinedDeadLetterResponse:
+        await self._begin("DropQuarantinedDeadLetter", request, context, key=OPERATOR_KEY)
+        return dead_letters_pb2.DropQuarantinedDeadLetterResponse()
+
 
 SERVICES = (
     tasks_pb2_grpc.add_TaskServiceServicer_to_server,
@@ -637,6 +695,7 @@ SERVICES = (
     audit_pb2_grpc.add_AuditServiceServicer_to_server,
     usage_pb2_grpc.add_UsageServiceServicer_to_server,
     models_pb2_grpc.add_ModelEndpointServiceServicer_to_server,
+    dead_letters_pb2_grpc.add_DeadLetterServiceServicer_to_server,
 )
 
 
