@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 
 from morningai.api.answers.v1 import answers_pb2
@@ -13,6 +14,7 @@ from morningai.api.sources.v1 import sources_pb2
 from morningai.api.subscriptions.v1 import subscriptions_pb2_grpc
 from morningai.api.tasks.v1 import tasks_pb2_grpc
 from morningai.api.tenants.v1 import audit_pb2, keys_pb2, members_pb2, models_pb2, tenants_pb2, usage_pb2
+from morningai.bus.retention import Rule, ended_tasks
 from morningai.db.session import Database
 from morningai.egress import AllowList, EgressGuard
 from morningai.rpc.call import MethodRule
@@ -141,7 +143,15 @@ def make_service(settings: Settings) -> Service:
         rpc=rpc,
         background=[key_uses.run, sender.run],
         closing=[key_uses.write, *(partial(channel.close, None) for channel in channels.values())],
+        retention=make_retention(settings),
     )
+
+
+def make_retention(settings: Settings) -> list[Rule]:
+    return [
+        Rule("gateway.sweep_tasks", ended_tasks(settings)),
+        Rule("gateway.sweep_webhook_deliveries", timedelta(days=settings.webhook_delivery_days)),
+    ]
 
 
 def _refuse(authenticator: Authenticator, limiter: Limiter, metadata: Metadata, rule: MethodRule) -> None:
