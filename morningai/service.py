@@ -20,6 +20,7 @@ from morningai.bus.broker import Bus, Handlers
 from morningai.bus.losses import resend_lost
 from morningai.bus.permissions import BUS_OWNER
 from morningai.bus.relay import Relay
+from morningai.bus.retention import Rule, Sweeper
 from morningai.bus.topology import ensure_topology, keep_topology
 from morningai.db.audit import audit_at_start
 from morningai.db.session import Database
@@ -51,6 +52,7 @@ class Service:
     starting: Sequence[Callable[[], Coroutine[None, None, None]]] = field(default_factory=tuple)
     background: Sequence[Callable[[], Coroutine[None, None, None]]] = field(default_factory=tuple)
     closing: Sequence[Callable[[], Coroutine[None, None, None]]] = field(default_factory=tuple)
+    retention: Sequence[Rule] = ()
 
 
 @dataclass
@@ -97,7 +99,8 @@ async def serve(make: Callable[[], Service]) -> None:
     for check in service.starting:
         await check()
     bus, relay = await _connect(service)
-    tasks = [asyncio.create_task(relay.run(), name="relay")]
+    sweeper = Sweeper(service.name, service.settings, service.retention)
+    tasks = [asyncio.create_task(relay.run(), name="relay"), asyncio.create_task(sweeper.run(), name="sweeper")]
     tasks += [asyncio.create_task(background()) for background in service.background]
     await service.rpc.start()
     await bus.start()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from morningai.errors import MorningAIError
@@ -61,7 +61,20 @@ class ServiceSettings(BaseSettings):
     )
     internal_key_file: Path | None = None
     internal_ca_file: Path | None = Field(default=None, description="who signs the certificates of the services")
+    retention_sweep_seconds: float = Field(default=300.0, gt=0, description="between two looks for rows that are over")
+    retention_batch_rows: int = Field(default=500, ge=1, description="rows deleted in one transaction")
+    outbox_days: float = Field(default=8.0, ge=8, description="messages of ended tasks; the bus has them for seven")
+    inbox_days: float = Field(default=10.0, gt=8, description="receipts; longer than MORNINGAI_OUTBOX_DAYS")
+    ended_work_hours: float = Field(default=24.0, ge=1, description="leases, checkpoints and steps of ended work")
+    task_days: float = Field(default=90.0, ge=8, description="ended tasks with their events, and dead letters")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+
+    @field_validator("inbox_days")
+    @classmethod
+    def _receipts_outlast_messages(cls, value: float, info: ValidationInfo) -> float:
+        if value <= info.data.get("outbox_days", 0.0):
+            raise ValueError("must be more than MORNINGAI_OUTBOX_DAYS: without its receipt a message counts as lost")
+        return value
 
 
 def read_settings(settings: type[S]) -> S:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from morningai.api.changes.v1 import changes_pb2_grpc
+from morningai.bus.retention import Rule, ended_work
 from morningai.llm import Models, ModelSettings
 from morningai.rpc.channel import make_channel
 from morningai.rpc.listening import listening_of
@@ -35,4 +36,9 @@ def make_service(settings: Settings) -> Service:
         handlers=make_handlers(workshop),
         rpc=rpc,
         closing=[partial(docs.close, None), partial(tenancy.close, None)],
+        retention=make_retention(settings),
     )
+
+
+def make_retention(settings: Settings) -> list[Rule]:
+    return [Rule("codegen.sweep_steps", ended_work(settings))]

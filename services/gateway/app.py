@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 
 from morningai.api.answers.v1 import answers_pb2
@@ -21,6 +22,7 @@ from morningai.api.tenants.v1 import (
     tenants_pb2,
     usage_pb2,
 )
+from morningai.bus.retention import Rule, ended_tasks
 from morningai.db.session import Database
 from morningai.egress import AllowList, EgressGuard
 from morningai.rpc.call import MethodRule
@@ -150,7 +152,15 @@ def make_service(settings: Settings) -> Service:
         rpc=rpc,
         background=[key_uses.run, sender.run],
         closing=[key_uses.write, *(partial(channel.close, None) for channel in channels.values())],
+        retention=make_retention(settings),
     )
+
+
+def make_retention(settings: Settings) -> list[Rule]:
+    return [
+        Rule("gateway.sweep_tasks", ended_tasks(settings)),
+        Rule("gateway.sweep_webhook_deliveries", timedelta(days=settings.webhook_delivery_days)),
+    ]
 
 
 def _refuse(authenticator: Authenticator, limiter: Limiter, metadata: Metadata, rule: MethodRule) -> None:

@@ -65,6 +65,8 @@ class Settings(ServiceSettings):
         default=None, description="private certificate authority of endpoints"
     )
 
+    webhook_delivery_days: float = Field(default=30.0, ge=8, description="deliveries that succeeded or failed")
+
     @field_validator("webhook_lease_seconds")
     @classmethod
     def _must_outlast_a_try(cls, value: float, info: ValidationInfo) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from morningai.api.tasks.v1 import tasks_pb2_grpc
+from morningai.bus.retention import Rule, ended_tasks, ended_work
 from morningai.rpc.listening import listening_of
 from morningai.rpc.server import RpcServer
 from morningai.service import Service, make_database
@@ -18,4 +19,20 @@ def make_service(settings: Settings) -> Service:
     rpc = RpcServer(settings.grpc_address, ["morningai.api.tasks.v1.TaskService"], listening=listening_of(settings))
     servicer = TaskServicer(database)  # type: ignore[abstract]  # the gateway serves the other methods
     tasks_pb2_grpc.add_TaskServiceServicer_to_server(servicer, rpc.server)
-    return Service(NAME, settings, database, relay_holder, handlers=make_handlers(settings), rpc=rpc)
+    return Service(
+        NAME,
+        settings,
+        database,
+        relay_holder,
+        handlers=make_handlers(settings),
+        rpc=rpc,
+        retention=make_retention(settings),
+    )
+
+
+def make_retention(settings: Settings) -> list[Rule]:
+    return [
+        Rule("orchestrator.sweep_checkpoints", ended_work(settings)),
+        Rule("orchestrator.sweep_tasks", ended_tasks(settings)),
+        Rule("kernel.sweep_tasks", ended_tasks(settings)),
+    ]

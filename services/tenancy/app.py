@@ -15,6 +15,7 @@ from morningai.api.tenants.v1 import (
     tenants_pb2_grpc,
     usage_pb2_grpc,
 )
+from morningai.bus.retention import Rule
 from morningai.db.session import Database
 from morningai.egress import AllowList, EgressGuard
 from morningai.rpc.listening import listening_of
@@ -72,7 +73,15 @@ def make_service(settings: Settings) -> Service:
         handlers={},
         rpc=rpc,
         background=[door.run, partial(sweep_reservations, database, every_seconds=settings.sweep_seconds)],
+        retention=make_retention(settings),
     )
+
+
+def make_retention(settings: Settings) -> list[Rule]:
+    return [
+        Rule("tenancy.sweep_usage", timedelta(days=settings.usage_days)),
+        Rule("tenancy.sweep_ended_reservations", timedelta(days=settings.inbox_days)),
+    ]
 
 
 def make_model_endpoints(settings: Settings, database: Database) -> ModelEndpointServicer:

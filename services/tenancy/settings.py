@@ -65,3 +65,4 @@ class Settings(ServiceSettings):
         return self
 
     sweep_seconds: float = Field(default=10.0, gt=0, description="between two looks for reservations of dead callers")
+    usage_days: float = Field(default=400.0, ge=63, description="usage by task and model; budgets look back a month")
