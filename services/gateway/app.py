@@ -12,7 +12,7 @@ from morningai.api.faqs.v1 import faqs_pb2
 from morningai.api.sources.v1 import sources_pb2
 from morningai.api.subscriptions.v1 import subscriptions_pb2_grpc
 from morningai.api.tasks.v1 import tasks_pb2_grpc
-from morningai.api.tenants.v1 import audit_pb2, keys_pb2, members_pb2, models_pb2, tenants_pb2, usage_pb2
+from morningai.api.tenants.v1 import audit_pb2, keys_pb2, members_pb2, models_pb2, policies_pb2, tenants_pb2, usage_pb2
 from morningai.db.session import Database
 from morningai.egress import AllowList, EgressGuard
 from morningai.rpc.call import MethodRule
@@ -53,11 +53,12 @@ ROUTES = {
     "morningai.api.tenants.v1.AuditService": "tenancy",
     "morningai.api.tenants.v1.UsageService": "tenancy",
     "morningai.api.tenants.v1.ModelEndpointService": "tenancy",
+    "morningai.api.tenants.v1.PolicyService": "tenancy",
 }
 # A service is found by its name once the module with its descriptor is loaded.
 DESCRIPTORS = (
     *(answers_pb2, changes_pb2, documents_pb2, faqs_pb2, sources_pb2),
-    *(audit_pb2, keys_pb2, members_pb2, models_pb2, tenants_pb2, usage_pb2),
+    *(audit_pb2, keys_pb2, members_pb2, models_pb2, policies_pb2, tenants_pb2, usage_pb2),
 )
 
 SENDER_CONNECTIONS = 4

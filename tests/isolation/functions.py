@@ -51,6 +51,7 @@ BY_NAME: dict[str, object] = {
     "for_kind": "any",
 }
 BY_TYPE: dict[str, object] = {
+    "boolean": False,
     "bigint": 1,
     "bytea": b"x",
     "integer": 100,

@@ -73,7 +73,7 @@ def platform(start_service, database, tmp_path):
         }
         orchestrator = Settings(**values, **settings)
         cancel = Short(on_cancel)
-        await start_service("orchestrator", make_handlers(orchestrator))
+        start.orchestrator = await start_service("orchestrator", make_handlers(orchestrator))
         await start_service(
             "docs",
             {
