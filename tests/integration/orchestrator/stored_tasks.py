@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from tests.conftest import TestDatabase, TestTenant
 
 FIXTURES = Path(__file__).parent / "fixtures"
-TABLES = ("tasks", "steps", "checkpoints", "checkpoint_blobs", "checkpoint_writes")
+TABLES = ("tasks", "steps", "approvals", "checkpoints", "checkpoint_blobs", "checkpoint_writes")
 OF_THREAD = {name: "thread_id" for name in TABLES if name.startswith("checkpoint")}
 # What is still to be answered, and what asks for it again.
 OPEN_MESSAGES = """
 SELECT to_jsonb(o) - 'tenant_id' - 'seal' || '{"published_at": null}' FROM orchestrator.outbox AS o
-JOIN orchestrator.steps AS s ON o.id IN (s.command_id, s.timer_id)
-WHERE s.task_id = %s AND s.state = 'running' ORDER BY o.id
+WHERE o.task_id = %s AND (
+  o.id IN (SELECT unnest(ARRAY[s.command_id, s.timer_id]) FROM orchestrator.steps AS s WHERE s.state = 'running')
+  OR o.id IN (SELECT a.timer_id FROM orchestrator.approvals AS a WHERE a.settled_at IS NULL))
+ORDER BY o.id
 """
 Rows = dict[str, list[dict[str, object]]]
 
@@ -49,6 +51,10 @@ def restore_task(database: TestDatabase, tenant: TestTenant, name: str) -> UUID:
             for row in rows:
                 _insert(connection, table, row)
         connection.execute("UPDATE orchestrator.steps SET deadline = now() + interval '1 hour' WHERE ended_at IS NULL")
+        connection.execute("UPDATE orchestrator.approvals SET expires_at = now() + interval '1 hour'")
+        connection.execute(
+            "UPDATE orchestrator.outbox SET due_at = now() + interval '1 hour' WHERE type LIKE '%ApprovalDue'"
+        )
     return task_id
 
 

@@ -10,10 +10,14 @@ from morningai.bus.handling import Short
 from morningai.bus.work import Long
 from services.orchestrator.workflow import NEWEST_GRAPH
 from tests.integration.orchestrator.stored_tasks import write_task
+from tests.integration.orchestrator.test_approvals import set_policy
 from tests.integration.orchestrator.test_task_graph import never, platform, request_task
 
 __all__ = ["platform"]
-RUNNING = "SELECT step FROM orchestrator.steps WHERE task_id = %s AND state = 'running'"
+RUNNING = """
+SELECT step FROM orchestrator.steps WHERE task_id = %(task_id)s AND state = 'running'
+UNION ALL SELECT kind FROM orchestrator.approvals WHERE task_id = %(task_id)s AND state = 'pending'
+"""
 
 
 async def say_nothing(session, envelope, message):
@@ -24,13 +28,15 @@ STOPPED = {
     "index": ("index", Long(never)),
     "generators": ("answer", Long(never)),
     "publish": ("publish", Short(say_nothing)),
+    "approval": ("publishing", None),
 }
 
 
 @pytest.mark.parametrize("wave", STOPPED)
 async def test_write(platform, tenant, database, eventually, wave):
     step, handler = STOPPED[wave]
-    gateway = await platform(**{step: handler})
+    set_policy(database, tenant, publishing=wave == "approval")
+    gateway = await platform(**({step: handler} if handler else {}))
     task_id = await request_task(gateway, tenant)
-    await eventually(lambda: database.rows(RUNNING, task_id) == [(step,)])
+    await eventually(lambda: database.rows_of(RUNNING, {"task_id": task_id}) == [(step,)])
     write_task(database, task_id, f"graph-{NEWEST_GRAPH}-{wave}")
