@@ -6,8 +6,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from nats.aio.client import Client
+from nats.aio.subscription import Subscription
 
 VIOLATION = "nats: permissions violation for "
+AT_A_TIME = 16
 
 
 @dataclass
@@ -24,7 +26,23 @@ class Visitor:
         return await self._refused("publish", subjects, publish)
 
     async def refused_to_subscribe(self, subjects: Iterable[str]) -> set[str]:
-        return await self._refused("subscription", subjects, self.client.subscribe)
+        """A few at a time, because a connection may hold so many."""
+        asked = list(subjects)
+        refused: set[str] = set()
+        for start in range(0, len(asked), AT_A_TIME):
+            refused |= await self._refused_to_hear(asked[start : start + AT_A_TIME])
+        return refused
+
+    async def _refused_to_hear(self, subjects: list[str]) -> set[str]:
+        made: list[Subscription] = []
+
+        async def subscribe(subject: str) -> None:
+            made.append(await self.client.subscribe(subject))
+
+        refused = await self._refused("subscription", subjects, subscribe)
+        for subscription in made:
+            await subscription.unsubscribe()
+        return refused
 
     async def _refused(self, verb: str, subjects: Iterable[str], act: Callable[[str], Awaitable[object]]) -> set[str]:
         asked = list(subjects)

@@ -73,6 +73,10 @@ def _event(
     return MessageType(body, "event", context, event, producers, consumers, public)
 
 
+def _task_event(body: type[Message], subject: str) -> MessageType:
+    return _event(body, subject, ("orchestrator",), {"gateway": "tasks"}, public=True)
+
+
 def _command(body: type[Message], producers: tuple[str, ...], consumers: Mapping[str, Lane]) -> MessageType:
     words = re.findall("[A-Z][a-z]+", str(body.DESCRIPTOR.name))
     return MessageType(body, "command", "command", "_".join(words).lower(), producers, consumers)
@@ -86,6 +90,11 @@ CATALOGUE: tuple[MessageType, ...] = (
     _event(events.TaskPartlySucceeded, "task.partly_succeeded", ("orchestrator",), {"gateway": "tasks"}, public=True),
     _event(events.TaskFailed, "task.failed", ("orchestrator",), {"gateway": "tasks"}, public=True),
     _event(events.TaskCancelled, "task.cancelled", ("orchestrator",), {"gateway": "tasks"}, public=True),
+    _task_event(events.TaskWaitingForApproval, "task.waiting_for_approval"),
+    _task_event(events.TaskApproved, "task.approved"),
+    _task_event(events.TaskRejected, "task.rejected"),
+    _task_event(events.TaskApprovalExpired, "task.approval_expired"),
+    _task_event(events.TaskApprovalDelegated, "task.approval_delegated"),
     _event(events.SourceIndexed, "source.indexed", ("docs",), {"orchestrator": "replies"}, public=True),
     _event(events.AnswerGenerated, "answer.generated", ("faqgen",), {"orchestrator": "replies"}, public=True),
     _event(events.FaqGenerated, "faq.generated", ("faqgen",), {"orchestrator": "replies"}, public=True),
@@ -102,6 +111,7 @@ CATALOGUE: tuple[MessageType, ...] = (
     _command(events.CancelWork, ("orchestrator",), dict.fromkeys(GENERATORS, "control")),
     _command(events.CancelTask, ("tenancy",), {"orchestrator": "control"}),
     _command(events.StepTimedOut, ("orchestrator",), {"orchestrator": "control"}),
+    _command(events.ApprovalDue, ("orchestrator",), {"orchestrator": "control"}),
 )
 BY_NAME: Mapping[str, MessageType] = {message.name: message for message in CATALOGUE}
 

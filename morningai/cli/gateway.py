@@ -28,6 +28,7 @@ from morningai.api.tenants.v1 import (
     keys_pb2_grpc,
     members_pb2_grpc,
     models_pb2_grpc,
+    policies_pb2_grpc,
     tenants_pb2_grpc,
     usage_pb2_grpc,
 )
@@ -74,6 +75,7 @@ class Gateway:
         self.audit = audit_pb2_grpc.AuditServiceStub(self._channel)
         self.dead_letters = dead_letters_pb2_grpc.DeadLetterServiceStub(self._channel)
         self.model_endpoints = models_pb2_grpc.ModelEndpointServiceStub(self._channel)
+        self.policies = policies_pb2_grpc.PolicyServiceStub(self._channel)
         self.usage = usage_pb2_grpc.UsageServiceStub(self._channel)
 
     def __enter__(self) -> Gateway:

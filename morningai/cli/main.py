@@ -12,6 +12,7 @@ import typer
 from typer._click import exceptions as bad_usage  # typer carries click inside and gives these no other name
 
 from morningai.cli.commands import (
+    approval,
     audit,
     bus,
     dead_letter,
@@ -21,6 +22,7 @@ from morningai.cli.commands import (
     limits,
     member,
     model,
+    policy,
     proof_key,
     source,
     task,
@@ -60,8 +62,9 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     app.callback()(_no_options)
-    administration = (tenant, member, key, limits, usage, audit, dead_letter)
-    for commands in (up, source, work, task, document, webhook, *administration, trace, model, bus, proof_key, demo):
+    administration = (tenant, member, key, policy, limits, usage, audit, dead_letter)
+    work_commands = (source, work, task, approval, document, webhook)
+    for commands in (up, *work_commands, *administration, trace, model, bus, proof_key, demo):
         commands.register(app)
     return app
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from morningai.api.tasks.v1 import tasks_pb2 as api
+from morningai.api.tasks.v1.approvals_pb2 import APPROVAL_STATE_PENDING, Approval
 from morningai.cli.output import Output
 from morningai.cli.safe_text import safe
 from morningai.cli.wording import STYLES, seconds_between, step_state, task_state
@@ -68,6 +69,7 @@ class LiveProgress(Progress):
         self._seen: dict[str, tuple[api.Step, float]] = {}
         self._spinners: dict[str, Spinner] = {}
         self._state = "queued"
+        self._asked = ""
         self._ended = False
         self._live = Live(console=console, refresh_per_second=10, get_renderable=self._render)
 
@@ -83,6 +85,8 @@ class LiveProgress(Progress):
 
     def on_event(self, event: api.TaskEvent) -> None:
         self._state = task_state(event.task_state)
+        waiting = event.task_state == api.TASK_STATE_WAITING_FOR_APPROVAL
+        self._asked = approval_detail(event.approval) if waiting else ""
         if event.HasField("step"):
             known = self._seen.get(event.step.step)
             self._seen[event.step.step] = (event.step, known[1] if known else time.monotonic())
@@ -96,7 +100,9 @@ class LiveProgress(Progress):
             table.add_row(self._mark(name, step), name, Text(step.service, style="dim"), *_right_side(step, since))
         seconds = time.monotonic() - self._began
         mark = Text(" ") if self._ended else self._spinner("")
-        table.add_row(mark, Text(self._state, style=STYLES.get(self._state, "dim")), "", f"{seconds:.1f} s", "")
+        table.add_row(
+            mark, Text(self._state, style=STYLES.get(self._state, "dim")), "", f"{seconds:.1f} s", safe(self._asked)
+        )
         return table
 
     def _mark(self, name: str, step: api.Step) -> RenderableType:
@@ -116,6 +122,8 @@ def make_progress(output: Output) -> Progress:
 
 
 def event_line(event: api.TaskEvent) -> str:
+    if event.HasField("approval"):
+        return f"{event.type}: {approval_detail(event.approval)}"
     if not event.HasField("step"):
         return event.type + (f": {event.failure.message}" if event.HasField("failure") else "")
     step = event.step
@@ -130,6 +138,13 @@ def step_detail(step: api.Step) -> str:
         return step.failure.message
     made_by = " ".join(part for part in (step.engine, step.model) if part)
     return " · ".join(part for part in (step.summary, made_by) if part)
+
+
+def approval_detail(approval: Approval) -> str:
+    """One line: what is asked, and how it is answered; or who said what."""
+    if approval.state == APPROVAL_STATE_PENDING:
+        return f"{approval.summary} `morningai approval show {approval.name.removeprefix('approvals/')}`"
+    return " · ".join(part for part in (approval.summary, approval.decider, approval.reason) if part)
 
 
 def step_seconds(step: api.Step) -> float:

@@ -81,6 +81,8 @@ def show_end(output: Output, task: tasks.Task) -> None:
     state = task_state(task.state)
     output.line()
     output.show(Text.assemble((state, STYLES.get(state, "")), f" · {task.name} · trace {task.trace_id}"))
+    if task.state == tasks.TASK_STATE_WAITING_FOR_APPROVAL:
+        output.line(f"  `morningai approval list --task {task.name.removeprefix('tasks/')}` shows what it waits for.")
     failed = [(step.step, step.failure) for step in task.steps if step.HasField("failure")]
     if not failed and task.HasField("failure"):
         failed = [("task", task.failure)]

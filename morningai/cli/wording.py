@@ -11,6 +11,7 @@ from morningai.api.answers.v1.answers_pb2 import Evidence, Provenance
 from morningai.api.changes.v1 import changes_pb2 as changes
 from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.subscriptions.v1 import subscriptions_pb2 as subscriptions
+from morningai.api.tasks.v1 import approvals_pb2 as approvals
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.api.tenants.v1 import audit_pb2 as audit
 from morningai.api.tenants.v1 import dead_letters_pb2 as dead_letters
@@ -28,6 +29,7 @@ ENDED = frozenset(
 )
 STYLES = {
     "running": "cyan",
+    "waiting_for_approval": "bold yellow",
     "succeeded": "green",
     "partly_succeeded": "yellow",
     "failed": "red",
@@ -40,6 +42,10 @@ STYLES = {
 
 def task_state(state: int) -> str:
     return _word(tasks.TaskState.DESCRIPTOR, state)
+
+
+def approval_state(state: int) -> str:
+    return _word(approvals.ApprovalState.DESCRIPTOR, state)
 
 
 def step_state(state: int) -> str:

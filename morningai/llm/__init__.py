@@ -19,6 +19,7 @@ from morningai.llm.errors import (
     ModelRefused,
     ModelTruncated,
     ModelUnavailable,
+    TaskLimitReached,
     Usage,
 )
 from morningai.llm.models import Models
@@ -49,6 +50,7 @@ __all__ = [
     "Prompt",
     "PromptTemplate",
     "Reservation",
+    "TaskLimitReached",
     "TenantBudget",
     "Uncharged",
     "Usage",

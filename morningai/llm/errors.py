@@ -10,7 +10,8 @@ MorningAIError
         ├── ModelTruncated        the server silently dropped part of the prompt
         ├── ModelPromptTooLong    prompt and answer do not fit the context
         ├── ModelRefused          the server refused the call: key, model name, or content
-        └── BudgetExhausted       the tenant's budget has not so much left; nothing was sent
+        ├── BudgetExhausted       the tenant's budget has not so much left; nothing was sent
+        └── TaskLimitReached      the task may not spend so much without an approval; nothing was sent
 """
 
 from __future__ import annotations
@@ -124,3 +125,15 @@ class BudgetExhausted(ModelFailure):
             remedy=f"Wait until {ends} (UTC), or have {budget} raised; `morningai limits show` shows it.",
         )
         self.budget = budget
+
+
+class TaskLimitReached(ModelFailure):
+    """The reason is what the orchestrator asks for an approval at."""
+
+    def __init__(self, limit: str) -> None:
+        super().__init__(
+            "task_limit_reached",
+            f"With this call the task could spend more than {limit} of the tenant's policy.",
+            remedy="Have somebody approve it, or raise the limit: `morningai policy show` shows it.",
+        )
+        self.limit = limit

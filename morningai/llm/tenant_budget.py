@@ -12,7 +12,7 @@ from psycopg_pool import PoolTimeout
 
 from morningai.db.session import Database, Parameters
 from morningai.errors import DeadlineExceeded, TaskEnded, Unauthenticated
-from morningai.llm.errors import BudgetExhausted, ModelUnavailable, Usage
+from morningai.llm.errors import BudgetExhausted, ModelUnavailable, TaskLimitReached, Usage
 
 log = structlog.get_logger()
 
@@ -20,6 +20,8 @@ RESERVE: LiteralString = """
 SELECT tenancy.reserve(%(call_id)s, %(model)s, %(prompt_tokens)s, %(output_tokens)s,
                        make_interval(secs => %(lifetime_seconds)s)) AS exhausted
 """
+# How the limits of the approval policy end.
+OF_TASK = "_per_task"
 MARK_SENT: LiteralString = "SELECT tenancy.mark_sent(%(call_id)s) AS done"
 SETTLE: LiteralString = "SELECT tenancy.settle(%(call_id)s, %(prompt_tokens)s, %(completion_tokens)s) AS done"
 RELEASE: LiteralString = "SELECT tenancy.release(%(call_id)s) AS done"
@@ -43,8 +45,9 @@ class TenantBudget:
         }
         async with self.database.tenant_session(self.proof) as session:
             row = await session.row(RESERVE, parameters)
-        if row is not None and row["exhausted"]:
-            raise BudgetExhausted(row["exhausted"])
+        exhausted = row["exhausted"] if row is not None else None
+        if exhausted:
+            raise TaskLimitReached(exhausted) if exhausted.endswith(OF_TASK) else BudgetExhausted(exhausted)
         return reservation
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from morningai.errors import storable
-from morningai.llm import BudgetExhausted, Completion, ModelFailure, ModelRefused, Prompt, load_prompt
+from morningai.llm import BudgetExhausted, Completion, ModelFailure, ModelRefused, Prompt, TaskLimitReached, load_prompt
 from services.codegen.context import Context, choose_context
 from services.codegen.domain.changes import Baseline, SuiteRun
 from services.codegen.domain.edits import apply_edits, parse_edits
@@ -111,7 +111,7 @@ async def ask(
 ) -> Reply:
     """A reply that cannot be used is an answer too: it is recorded and costs an attempt.
 
-    ModelRefused and BudgetExhausted are raised.
+    ModelRefused, BudgetExhausted and TaskLimitReached are raised.
     """
     name, version = _prompt_for(context, attempt, is_small=is_small(model))
     prompt = load_prompt(__package__, name, version).fill(
@@ -126,7 +126,7 @@ async def ask(
     label = f"{name}.v{version}"
     try:
         done = await model.complete_text(prompt, max_output_tokens, temperature=_FIRST if attempt == 1 else _LATER)
-    except (ModelRefused, BudgetExhausted):
+    except (ModelRefused, BudgetExhausted, TaskLimitReached):
         raise
     except ModelFailure as error:
         used = error.usage

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
+from difflib import unified_diff
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 from uuid import UUID
@@ -271,3 +272,15 @@ class StoredDocument:
     metadata: dict[str, str]
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def label(self) -> str:
+        return f"documents/{self.document_id}@{self.version}"
+
+
+def diff_of(old: str, new: str, *, old_label: str, new_label: str) -> str:
+    """As unified diffs are written; empty when nothing differs."""
+    return "".join(
+        line if line.endswith("\n") else f"{line}\n"
+        for line in unified_diff(old.splitlines(keepends=True), new.splitlines(keepends=True), old_label, new_label)
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from morningai.rpc.pages import page_limit, page_of, read_token, write_token
 from morningai.secrets.vault import Vault
 from services.docs import document_rows, index_rows, repository, uploads
 from services.docs.credentials import clear_credential, set_credential
-from services.docs.domain import Source, parse_credential, parse_source_id
+from services.docs.domain import Source, diff_of, parse_credential, parse_source_id
 from services.docs.git.bundle import import_bundle
 from services.docs.messages import document_message, source_message
 from services.docs.settings import Settings
@@ -117,6 +118,18 @@ class DocumentServicer(documents_pb2_grpc.DocumentServiceServicer):
         document_id = resource_id("document", request.name)
         async with rpc_session(self._database) as session:
             return document_message(await document_rows.get_document(session, document_id, version=request.version))
+
+    async def GetDocumentDiff(
+        self, request: documents.GetDocumentDiffRequest, context: Context
+    ) -> documents.GetDocumentDiffResponse:
+        document_id = resource_id("document", request.name)
+        async with rpc_session(self._database) as session:
+            new = await document_rows.get_document(session, document_id, version=request.version)
+            base = new.published_version
+            old = await document_rows.get_document(session, document_id, version=base) if base else None
+        old_content, old_label = (old.content, old.label) if old else ("", "nothing")
+        diff = await asyncio.to_thread(diff_of, old_content, new.content, old_label=old_label, new_label=new.label)
+        return documents.GetDocumentDiffResponse(base_version=base or 0, version=new.version, diff=diff)
 
     async def ListDocuments(
         self, request: documents.ListDocumentsRequest, context: Context

@@ -19,6 +19,7 @@ from morningai.api.tenants.v1 import (
     keys_pb2,
     members_pb2,
     models_pb2,
+    policies_pb2,
     tenants_pb2,
     usage_pb2,
 )
@@ -64,11 +65,12 @@ ROUTES = {
     "morningai.api.tenants.v1.UsageService": "tenancy",
     "morningai.api.tenants.v1.ModelEndpointService": "tenancy",
     "morningai.api.tenants.v1.DeadLetterService": "tenancy",
+    "morningai.api.tenants.v1.PolicyService": "tenancy",
 }
 # A service is found by its name once the module with its descriptor is loaded.
 DESCRIPTORS = (
     *(answers_pb2, changes_pb2, documents_pb2, faqs_pb2, sources_pb2),
-    *(audit_pb2, dead_letters_pb2, keys_pb2, members_pb2, models_pb2, tenants_pb2, usage_pb2),
+    *(audit_pb2, dead_letters_pb2, keys_pb2, members_pb2, models_pb2, policies_pb2, tenants_pb2, usage_pb2),
 )
 
 SENDER_CONNECTIONS = 4

@@ -26,6 +26,11 @@ TASK_EVENTS: tuple[type[Message], ...] = (
     events.TaskPartlySucceeded,
     events.TaskFailed,
     events.TaskCancelled,
+    events.TaskWaitingForApproval,
+    events.TaskApproved,
+    events.TaskRejected,
+    events.TaskApprovalExpired,
+    events.TaskApprovalDelegated,
 )
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from morningai.api.tasks.v1 import tasks_pb2_grpc
 from morningai.bus.retention import Rule, ended_tasks, ended_work
 from morningai.rpc.listening import listening_of
+from morningai.rpc.refusals import record_refusal
 from morningai.rpc.server import RpcServer
 from morningai.service import Service, make_database
 from services.orchestrator.grpc_api import TaskServicer
@@ -16,7 +19,12 @@ NAME = "orchestrator"
 
 def make_service(settings: Settings) -> Service:
     database, relay_holder = make_database(settings)
-    rpc = RpcServer(settings.grpc_address, ["morningai.api.tasks.v1.TaskService"], listening=listening_of(settings))
+    rpc = RpcServer(
+        settings.grpc_address,
+        ["morningai.api.tasks.v1.TaskService"],
+        on_refusal=partial(record_refusal, database),
+        listening=listening_of(settings),
+    )
     servicer = TaskServicer(database)  # type: ignore[abstract]  # the gateway serves the other methods
     tasks_pb2_grpc.add_TaskServiceServicer_to_server(servicer, rpc.server)
     return Service(

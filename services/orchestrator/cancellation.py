@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from morningai.api.events.v1 import events_pb2 as events
 from morningai.bus import outbox
 from morningai.db.session import Session
-from services.orchestrator import repository, task_events
+from services.orchestrator import approvals, repository, task_events
 from services.orchestrator.domain import End, Step, StepName, StepResult, StepState, Task, TaskState
 
 NO_CAUSE = StepResult()
@@ -30,5 +30,6 @@ async def cancel(session: Session, task: Task, steps: Sequence[Step], *, cause: 
     for service in sorted({step.service for step in running}):
         unwanted = events.CancelWork(command_ids=[str(s.command_id) for s in running if s.service == service])
         await outbox.emit(session, unwanted, task_id=task.task_id, to=service)
+    await approvals.withdraw(session, task)
     await repository.end_task(session, task.task_id, TaskState.CANCELLED)
     await task_events.emit_end(session, task, End(TaskState.CANCELLED, cause))

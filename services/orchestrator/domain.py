@@ -14,11 +14,15 @@ LONGEST_RESEND_SECONDS = 600.0
 
 class TaskState(StrEnum):
     RUNNING = "running"
+    WAITING_FOR_APPROVAL = "waiting_for_approval"
     SUCCEEDED = "succeeded"
     PARTLY_SUCCEEDED = "partly_succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
+
+
+OPEN = frozenset({TaskState.RUNNING, TaskState.WAITING_FOR_APPROVAL})
 
 
 class StepState(StrEnum):
@@ -48,6 +52,24 @@ SERVICE_OF = {
 }
 # The states of a change that give a patch to use; the others fail the step with their name as the reason.
 USABLE_CHANGES = frozenset({"verified", "verified_with_test_changes", "unverified_no_tests"})
+
+
+COLLECTIONS = {"key": "apiKeys", "user": "members"}
+# Why a generator ended without a result, where an approval would let it go on.
+LIMIT_REACHED = "task_limit_reached"
+
+
+class ApprovalKind(StrEnum):
+    PUBLISHING = "publishing"
+    SPENDING = "spending"
+
+
+class ApprovalState(StrEnum):
+    PENDING = "pending"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
 
 
 class StepResult(TypedDict, total=False):
@@ -94,6 +116,57 @@ class Step:
 
 
 @dataclass(frozen=True)
+class ApprovalPolicy:
+    """What the tenant wants a person to agree to; a limit that is None does not exist."""
+
+    publishing: bool
+    tokens_per_task: int | None
+    money_per_task: int | None
+    self_approval: bool
+    lifetime_seconds: int
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a request is about; the version under its hash is what takes effect."""
+
+    kind: ApprovalKind
+    summary: str
+    why: str
+    resource: str = ""
+    version: int = 0
+    content_hash: str = ""
+
+
+@dataclass(frozen=True)
+class Approval:
+    """A task's request to a person. Principals are as proofs name them."""
+
+    approval_id: UUID
+    task_id: UUID
+    subject: Subject
+    state: ApprovalState
+    requester: str
+    assignee: str
+    decider: str
+    reason: str
+    timer_id: UUID
+    revision: int
+    created_at: datetime
+    expires_at: datetime
+    decided_at: datetime | None
+    settled_at: datetime | None
+
+    @property
+    def name(self) -> str:
+        return f"approvals/{self.approval_id}"
+
+    @property
+    def etag(self) -> str:
+        return str(self.revision)
+
+
+@dataclass(frozen=True)
 class End:
     """How a task ends; `cause` is the result of the step that failed it."""
 
@@ -105,13 +178,73 @@ def decide_end(results: Mapping[str, StepResult], kinds: tuple[str, ...]) -> End
     """Succeeded when every generator did, partly when some did; a failed generator discards no other's result."""
     if results.get(StepName.INDEX, {}).get("state") == StepState.FAILED:
         return End(TaskState.FAILED, results[StepName.INDEX])
-    wanted = [results.get(kind, StepResult(state=StepState.FAILED)) for kind in kinds]
+    wanted = [_result_of(kind, results) for kind in kinds]
     wanted += [results[StepName.PUBLISH]] if StepName.PUBLISH in results else []
+    wanted += [results[ApprovalKind.PUBLISHING]] if _was_refused(results, ApprovalKind.PUBLISHING) else []
     failed = [result for result in wanted if result.get("state") != StepState.SUCCEEDED]
     if not failed:
         return End(TaskState.SUCCEEDED, StepResult())
     state = TaskState.FAILED if len(failed) == len(wanted) else TaskState.PARTLY_SUCCEEDED
     return End(state, failed[0])
+
+
+def _result_of(kind: str, results: Mapping[str, StepResult]) -> StepResult:
+    """Where more spending was refused, that is why."""
+    result = results.get(kind, StepResult(state=StepState.FAILED))
+    if result.get("reason") == LIMIT_REACHED and _was_refused(results, ApprovalKind.SPENDING):
+        return results[ApprovalKind.SPENDING]
+    return result
+
+
+def reached_their_limit(results: Mapping[str, StepResult], kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """The generators that could do more with an approval."""
+    return tuple(kind for kind in kinds if results.get(kind, {}).get("reason") == LIMIT_REACHED)
+
+
+def may_publish(results: Mapping[str, StepResult]) -> bool:
+    """Whether there is a document to publish that nobody has refused."""
+    written = results.get(StepName.DOCUMENT, {}).get("state") == StepState.SUCCEEDED
+    return written and not _was_refused(results, ApprovalKind.PUBLISHING)
+
+
+def _was_refused(results: Mapping[str, StepResult], kind: ApprovalKind) -> bool:
+    return results.get(kind, {}).get("state") == StepState.FAILED
+
+
+def publishing_subject(document: StepResult) -> Subject:
+    return Subject(
+        ApprovalKind.PUBLISHING,
+        summary=f"Publish {document['result']}, version {document['version']}.",
+        why="The policy asks for an approval before a document is published.",
+        resource=document["result"],
+        version=document["version"],
+        content_hash=document["content_hash"],
+    )
+
+
+def spending_subject(kinds: tuple[str, ...], policy: ApprovalPolicy, *, tokens: int, money: int) -> Subject:
+    limits = [
+        f"{policy.tokens_per_task:,} tokens" if policy.tokens_per_task is not None else "",
+        f"{policy.money_per_task / 1_000_000:,.2f} of money" if policy.money_per_task is not None else "",
+    ]
+    return Subject(
+        ApprovalKind.SPENDING,
+        summary=f"Spend more on {', '.join(kinds)}: {tokens:,} tokens and {money / 1_000_000:,.2f} are spent.",
+        why=f"The policy lets a task spend {' and '.join(filter(None, limits))} before it asks.",
+    )
+
+
+def principal_name(principal: str) -> str:
+    """`apiKeys/mk_…` of `key:mk_…`, `members/…` of `user:…`."""
+    kind, _, identifier = principal.partition(":")
+    return f"{COLLECTIONS[kind]}/{identifier}" if kind in COLLECTIONS else principal
+
+
+def principal_of(name: str) -> str | None:
+    """`key:mk_…` of `apiKeys/mk_…`, `user:…` of `members/…`; None of anything else."""
+    collection, _, identifier = name.partition("/")
+    kinds = {collection: kind for kind, collection in COLLECTIONS.items()}
+    return f"{kinds[collection]}:{identifier}" if collection in kinds and identifier else None
 
 
 def resend_delay_seconds(waited_seconds: float, *, first: float) -> float:

@@ -5,14 +5,20 @@ from __future__ import annotations
 from uuid import UUID
 
 from morningai import telemetry
+from morningai.api.tasks.v1 import approvals_pb2, tasks_pb2_grpc
 from morningai.api.tasks.v1 import tasks_pb2 as api
-from morningai.api.tasks.v1 import tasks_pb2_grpc
 from morningai.db.session import Database
-from morningai.errors import Conflict, FailedPrecondition, NotFound
+from morningai.errors import Conflict, FailedPrecondition, InvalidInput, NotFound, plain
 from morningai.rpc.call import Context, rpc_session
-from services.orchestrator import repository
+from morningai.rpc.pages import page_limit, page_of, read_token, write_token
+from services.orchestrator import approval_rows, approvals, repository
+from services.orchestrator.approvals import Verdict
 from services.orchestrator.cancellation import cancel, is_being_delivered
-from services.orchestrator.domain import Step, Task, TaskState
+from services.orchestrator.domain import OPEN, ApprovalState, Step, Task
+from services.orchestrator.task_events import approval_message
+
+LARGEST_PAGE = 200
+LONGEST_REASON = 1000
 
 
 class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
@@ -31,9 +37,55 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
                 await cancel(session, task, steps)
         return api.CancelTaskResponse()
 
+    async def ListApprovals(
+        self, request: approvals_pb2.ListApprovalsRequest, context: Context
+    ) -> approvals_pb2.ListApprovalsResponse:
+        limit = page_limit(request.page_size, most=LARGEST_PAGE)
+        listing = f"approvals of {request.task or 'all'} {request.state}"
+        before = read_token(request.page_token, listing, UUID)
+        task_id = _task_id(request.task) if request.task else None
+        state = _state(request.state)
+        async with rpc_session(self._database) as session:
+            found = await approval_rows.list_approvals(
+                session, before=before, task_id=task_id, state=state, limit=limit + 1
+            )
+        page = page_of(map(approval_message, found), limit)
+        token = write_token(listing, found[len(page) - 1].approval_id) if len(page) < len(found) else ""
+        return approvals_pb2.ListApprovalsResponse(approvals=page, next_page_token=token)
+
+    async def GetApproval(self, request: approvals_pb2.GetApprovalRequest, context: Context) -> approvals_pb2.Approval:
+        approval_id = _approval_id(request.name)
+        async with rpc_session(self._database) as session:
+            found = await approval_rows.get_approval(session, approval_id)
+        if found is None:
+            raise NotFound("approval", request.name, remedy=approvals.REMEDY)
+        return approval_message(found[0])
+
+    async def ApproveTask(self, request: approvals_pb2.ApproveTaskRequest, context: Context) -> approvals_pb2.Approval:
+        return await self._decide(request.name, Verdict(ApprovalState.APPROVED, request.etag, _reason(request.reason)))
+
+    async def RejectTask(self, request: approvals_pb2.RejectTaskRequest, context: Context) -> approvals_pb2.Approval:
+        reason = _reason(request.reason)
+        if not reason:
+            raise InvalidInput("reason", "is empty.", remedy="Say why, for whoever asked.")
+        return await self._decide(request.name, Verdict(ApprovalState.REJECTED, request.etag, reason))
+
+    async def DelegateApproval(
+        self, request: approvals_pb2.DelegateApprovalRequest, context: Context
+    ) -> approvals_pb2.Approval:
+        approval_id = _approval_id(request.name)
+        async with rpc_session(self._database) as session:
+            delegated = await approvals.delegate(session, approval_id, request.assignee, etag=request.etag)
+        return approval_message(delegated)
+
+    async def _decide(self, name: str, verdict: Verdict) -> approvals_pb2.Approval:
+        approval_id = _approval_id(name)
+        async with rpc_session(self._database) as session:
+            return approval_message(await approvals.decide(session, approval_id, verdict))
+
 
 def _check_can_be_cancelled(name: str, task: Task, steps: list[Step]) -> None:
-    if task.state != TaskState.RUNNING:
+    if task.state not in OPEN:
         raise FailedPrecondition(f"{name} has ended already ({task.state}).")
     if is_being_delivered(steps):
         raise FailedPrecondition(f"{name} is being delivered and cannot be cancelled any more.")
@@ -44,3 +96,28 @@ def _task_id(name: str) -> UUID:
         return UUID(name.removeprefix("tasks/"))
     except ValueError as error:
         raise NotFound("task", name) from error
+
+
+def _approval_id(name: str) -> UUID:
+    try:
+        return UUID(name.removeprefix("approvals/"))
+    except ValueError as error:
+        raise NotFound("approval", name, remedy=approvals.REMEDY) from error
+
+
+def _state(value: approvals_pb2.ApprovalState.ValueType) -> ApprovalState | None:
+    """None for requests in any state. Raises InvalidInput for a state that this version does not know."""
+    if not value:
+        return None
+    known = {approvals_pb2.ApprovalState.Value(f"APPROVAL_STATE_{state.upper()}"): state for state in ApprovalState}
+    if value not in known:
+        raise InvalidInput("state", f"{value} is no state.", remedy=f"Use one of {', '.join(ApprovalState)}.")
+    return known[value]
+
+
+def _reason(text: str) -> str:
+    if len(text) > LONGEST_REASON:
+        raise InvalidInput(
+            "reason", f"has {len(text)} characters.", remedy=f"Say it in at most {LONGEST_REASON} characters."
+        )
+    return plain(text.strip())

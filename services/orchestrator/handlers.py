@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from uuid import UUID
 
@@ -17,9 +18,19 @@ from morningai.bus.envelope import Envelope
 from morningai.bus.handling import Short
 from morningai.db.session import Session
 from morningai.errors import Conflict, Poison
-from services.orchestrator import repository, task_events, workflow
+from services.orchestrator import approval_rows, approvals, repository, task_events, workflow
 from services.orchestrator.cancellation import cancel, is_being_delivered
-from services.orchestrator.domain import Step, StepName, StepResult, StepState, Task, TaskState, resend_delay_seconds
+from services.orchestrator.domain import (
+    OPEN,
+    ApprovalState,
+    Step,
+    StepName,
+    StepResult,
+    StepState,
+    Task,
+    TaskState,
+    resend_delay_seconds,
+)
 from services.orchestrator.nodes import TaskContext, emit_timer
 from services.orchestrator.replies import result_of
 from services.orchestrator.settings import Settings
@@ -55,6 +66,7 @@ def make_handlers(settings: Settings) -> Handlers:
         events.TaskRequested: Short(partial(on_task_requested, settings)),
         events.CancelTask: Short(on_cancel_task),
         events.StepTimedOut: Short(partial(on_step_timed_out, settings)),
+        events.ApprovalDue: Short(partial(on_approval_due, settings)),
         **{reply: Short(partial(on_reply, settings)) for reply in REPLIES},
     }
 
@@ -85,7 +97,7 @@ async def on_cancel_task(session: Session, envelope: Envelope, message: Message)
     if task is None:
         raise Conflict(f"Task {envelope.task_id} has not started yet.")
     steps = await repository.list_steps(session, task.task_id)
-    if task.state == TaskState.RUNNING and not is_being_delivered(steps):
+    if task.state in OPEN and not is_being_delivered(steps):
         failure = message.failure
         cause = StepResult(reason=failure.reason, message=failure.message, remedy=failure.remedy)
         with telemetry.continued_span("cancel task", task.traceparent):
@@ -124,6 +136,24 @@ async def on_step_timed_out(settings: Settings, session: Session, envelope: Enve
     delay_seconds = min(resend_delay_seconds(waited_seconds, first=settings.resend_seconds), left_seconds)
     timer_id = await emit_timer(session, task, command_id=message.command_id, delay_seconds=delay_seconds)
     await repository.set_timer(session, task.task_id, step.step, timer_id)
+
+
+async def on_approval_due(settings: Settings, session: Session, envelope: Envelope, message: Message) -> None:
+    """A request was decided, or its time is over: the task goes on, if whoever asked for it still may."""
+    assert isinstance(message, events.ApprovalDue)
+    task = await repository.lock_task(session, envelope.task_id)
+    found = await approval_rows.get_approval(session, UUID(message.approval_id))
+    if task is None or found is None:
+        raise Poison(f"ApprovalDue {envelope.id} names a request that was never made.")
+    approval, now = found
+    if approval.state == ApprovalState.APPROVED and not await repository.principal_may(session, CREATING_SCOPE):
+        if task.state in OPEN:
+            await cancel(session, task, await repository.list_steps(session, task.task_id), cause=NOT_PERMITTED)
+        return
+    result = await approvals.settle(session, task, approval, now)
+    if result is not None:
+        context = TaskContext(session, replace(task, state=TaskState.RUNNING), settings)
+        await workflow.resume(context, {approval.subject.kind.value: result})
 
 
 async def _end_step(context: TaskContext, step: Step, result: StepResult) -> None:

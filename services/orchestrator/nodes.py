@@ -13,8 +13,21 @@ from langgraph.types import interrupt
 from morningai.api.events.v1 import events_pb2 as events
 from morningai.bus import outbox
 from morningai.db.session import Session
-from services.orchestrator import repository, task_events
-from services.orchestrator.domain import SERVICE_OF, StepName, StepResult, StepState, Task, decide_end
+from services.orchestrator import approval_rows, approvals, repository, task_events
+from services.orchestrator.domain import (
+    SERVICE_OF,
+    ApprovalKind,
+    StepName,
+    StepResult,
+    StepState,
+    Subject,
+    Task,
+    decide_end,
+    may_publish,
+    publishing_subject,
+    reached_their_limit,
+    spending_subject,
+)
 from services.orchestrator.settings import Settings
 
 FAQ_ITEMS = 8
@@ -24,6 +37,12 @@ class TaskGraphState(TypedDict):
     """What a checkpoint holds: plain data, artifacts by reference."""
 
     results: dict[str, StepResult]
+
+
+class ReviewedState(TaskGraphState):
+    """`asked` is the kind of approval that the task waits for, or waited for last; empty when it needs none."""
+
+    asked: str
 
 
 @dataclass(frozen=True)
@@ -49,7 +68,12 @@ def after_index(state: TaskGraphState) -> str:
 
 
 async def dispatch_generators(state: TaskGraphState, runtime: Runtime[TaskContext]) -> None:
-    task = runtime.context.task
+    for kind, command in _generating(state, runtime.context.task).items():
+        await _dispatch(runtime.context, StepName(kind), command)
+
+
+def _generating(state: TaskGraphState, task: Task) -> dict[str, Message]:
+    """The command of each generator that the task asks for."""
     snapshot = events.Snapshot(**state["results"][StepName.INDEX]["snapshot"])
     commands: dict[str, Message] = {
         StepName.ANSWER: events.GenerateAnswer(instruction=task.instruction, snapshot=snapshot),
@@ -57,8 +81,7 @@ async def dispatch_generators(state: TaskGraphState, runtime: Runtime[TaskContex
         StepName.DOCUMENT: events.GenerateDocument(instruction=task.instruction, snapshot=snapshot),
         StepName.CHANGE: events.GenerateChange(instruction=task.instruction, snapshot=snapshot),
     }
-    for kind in task.kinds:
-        await _dispatch(runtime.context, StepName(kind), commands[kind])
+    return {kind: commands[kind] for kind in task.kinds}
 
 
 def await_generators(state: TaskGraphState) -> TaskGraphState:
@@ -69,6 +92,47 @@ def review(state: TaskGraphState) -> str:
     """Publishing inside MorningAI needs no approval by default; nothing is pushed outside."""
     document = state["results"].get(StepName.DOCUMENT, {})
     return "dispatch_publish" if document.get("state") == StepState.SUCCEEDED else "finish"
+
+
+async def review_against_policy(state: TaskGraphState, runtime: Runtime[TaskContext]) -> dict[str, str]:
+    """Writes the request where the tenant's policy wants a person to decide, each kind once."""
+    session, task, results = runtime.context.session, runtime.context.task, state["results"]
+    limited = reached_their_limit(results, task.kinds)
+    if not limited and not may_publish(results):
+        return {"asked": ""}
+    policy = await approval_rows.get_policy(session)
+    subject: Subject | None = None
+    if limited and ApprovalKind.SPENDING not in results:
+        tokens, money = await approval_rows.get_spending(session, task.task_id)
+        subject = spending_subject(limited, policy, tokens=tokens, money=money)
+    elif policy.publishing and may_publish(results) and ApprovalKind.PUBLISHING not in results:
+        subject = publishing_subject(results[StepName.DOCUMENT])
+    if subject is None:
+        return {"asked": ""}
+    await approvals.request_approval(session, task, subject, lifetime_seconds=policy.lifetime_seconds)
+    return {"asked": subject.kind.value}
+
+
+def after_review(state: ReviewedState) -> str:
+    if state["asked"]:
+        return "await_approval"
+    return "dispatch_publish" if may_publish(state["results"]) else "finish"
+
+
+def await_approval(state: ReviewedState) -> TaskGraphState:
+    return _with(state, interrupt("approval"))
+
+
+def after_approval(state: ReviewedState) -> str:
+    """More may be spent by whoever had reached the limit; everything else is reviewed again."""
+    approved = state["results"][state["asked"]].get("state") == StepState.SUCCEEDED
+    return "dispatch_again" if approved and state["asked"] == ApprovalKind.SPENDING else "review"
+
+
+async def dispatch_again(state: TaskGraphState, runtime: Runtime[TaskContext]) -> None:
+    commands = _generating(state, runtime.context.task)
+    for kind in reached_their_limit(state["results"], runtime.context.task.kinds):
+        await _dispatch(runtime.context, StepName(kind), commands[kind], again=True)
 
 
 async def dispatch_publish(state: TaskGraphState, runtime: Runtime[TaskContext]) -> None:
@@ -94,21 +158,31 @@ def _with(state: TaskGraphState, replies: object) -> TaskGraphState:
     return {"results": {**state["results"], **cast(dict[str, StepResult], replies)}}
 
 
-async def _dispatch(context: TaskContext, name: StepName, command: Message) -> None:
+async def _dispatch(context: TaskContext, name: StepName, command: Message, *, again: bool = False) -> None:
     session, task, settings = context.session, context.task, context.settings
     service = SERVICE_OF[name]
     command_id = await outbox.emit(session, command, task_id=task.task_id, to=service)
     timer_id = await emit_timer(session, task, command_id=str(command_id), delay_seconds=settings.resend_seconds)
-    step = await repository.insert_step(
-        session,
-        task.task_id,
-        name,
-        wave=name if name in (StepName.INDEX, StepName.PUBLISH) else "generators",
-        service=service,
-        command_id=command_id,
-        timer_id=timer_id,
-        deadline_seconds=settings.step_deadline_seconds,
-    )
+    if again:
+        step = await repository.restart_step(
+            session,
+            task.task_id,
+            name,
+            command_id=command_id,
+            timer_id=timer_id,
+            deadline_seconds=settings.step_deadline_seconds,
+        )
+    else:
+        step = await repository.insert_step(
+            session,
+            task.task_id,
+            name,
+            wave=name if name in (StepName.INDEX, StepName.PUBLISH) else "generators",
+            service=service,
+            command_id=command_id,
+            timer_id=timer_id,
+            deadline_seconds=settings.step_deadline_seconds,
+        )
     await task_events.emit_step(session, task, step)
 
 

@@ -5,6 +5,9 @@ VALUES (%(task_id)s, %(instruction)s, %(source)s, %(kinds)s, 'running', %(graph_
 -- name: lock_task
 SELECT * FROM tasks WHERE task_id = %(task_id)s FOR UPDATE
 
+-- name: set_task_state
+UPDATE tasks SET state = %(state)s WHERE task_id = %(task_id)s
+
 -- name: next_sequence
 UPDATE tasks SET sequence = sequence + 1 WHERE task_id = %(task_id)s RETURNING sequence, now() AS time
 
@@ -23,6 +26,12 @@ VALUES (%(task_id)s, %(step)s, %(wave)s, %(service)s, 'running', %(command_id)s,
         now() + make_interval(secs => %(deadline_seconds)s))
 RETURNING *
 
+-- name: restart_step
+UPDATE steps SET state = 'running', command_id = %(command_id)s, timer_id = %(timer_id)s, result = '{}',
+  started_at = now(), ended_at = NULL, deadline = now() + make_interval(secs => %(deadline_seconds)s)
+WHERE task_id = %(task_id)s AND step = %(step)s
+RETURNING *
+
 -- name: find_task_of_command
 SELECT task_id FROM steps WHERE command_id = %(command_id)s
 
@@ -39,3 +48,68 @@ UPDATE steps SET timer_id = %(timer_id)s WHERE task_id = %(task_id)s AND step = 
 
 -- name: list_steps
 SELECT * FROM steps WHERE task_id = %(task_id)s ORDER BY started_at, step
+
+-- name: approval_policy
+SELECT p.* FROM tenancy.approval_policy() AS p
+
+-- name: task_spending
+SELECT s.tokens, s.money FROM tenancy.task_spending(%(task_id)s) AS s
+
+-- name: may_now
+SELECT tenancy.may_now(%(who)s, %(scope)s) AS may
+
+-- name: stand_behind_the_same
+SELECT tenancy.stands_behind(%(one)s) = tenancy.stands_behind(%(other)s) AS same
+
+-- name: lift_task_limit
+SELECT tenancy.lift_task_limit()
+
+-- name: record
+SELECT tenancy.record(%(action)s, %(resource)s, %(details)s, %(outcome)s)
+
+-- name: new_approval_id
+SELECT uuidv7() AS approval_id
+
+-- name: insert_approval
+INSERT INTO approvals (approval_id, task_id, kind, requester, resource, version, content_hash, summary, why, timer_id,
+                       expires_at)
+VALUES (%(approval_id)s, %(task_id)s, %(kind)s, %(requester)s, %(resource)s, %(version)s, %(content_hash)s,
+        %(summary)s, %(why)s, %(timer_id)s, now() + make_interval(secs => %(lifetime_seconds)s))
+RETURNING *
+
+-- name: find_task_of_approval
+SELECT task_id FROM approvals WHERE approval_id = %(approval_id)s
+
+-- name: get_approval
+SELECT *, now() AS now FROM approvals WHERE approval_id = %(approval_id)s
+
+-- name: get_open_approval
+SELECT * FROM approvals WHERE task_id = %(task_id)s AND settled_at IS NULL
+
+-- name: list_approvals
+SELECT * FROM approvals
+WHERE (%(before)s::uuid IS NULL OR approval_id < %(before)s)
+  AND (%(task_id)s::uuid IS NULL OR task_id = %(task_id)s)
+  AND (%(state)s::text IS NULL OR state = %(state)s)
+ORDER BY approval_id DESC
+LIMIT %(limit)s
+
+-- name: decide_approval
+UPDATE approvals SET state = %(state)s, decider = %(decider)s, reason = %(reason)s, decided_at = now(),
+  revision = revision + 1
+WHERE approval_id = %(approval_id)s
+RETURNING *
+
+-- name: delegate_approval
+UPDATE approvals SET assignee = %(assignee)s, revision = revision + 1 WHERE approval_id = %(approval_id)s RETURNING *
+
+-- name: settle_approval
+UPDATE approvals SET state = %(state)s, settled_at = now(), revision = revision + 1
+WHERE approval_id = %(approval_id)s
+RETURNING *
+
+-- name: wait_again
+UPDATE approvals SET state = 'pending', decider = '', reason = '', decided_at = NULL, timer_id = %(timer_id)s,
+  revision = revision + 1
+WHERE approval_id = %(approval_id)s
+RETURNING *

@@ -65,6 +65,10 @@ async def end_task(session: Session, task_id: UUID, state: TaskState) -> None:
     await session.execute(QUERIES["close_task"], {"task_id": task_id})
 
 
+async def set_task_state(session: Session, task_id: UUID, state: TaskState) -> None:
+    await session.execute(QUERIES["set_task_state"], {"task_id": task_id, "state": state})
+
+
 async def insert_step(
     session: Session,
     task_id: UUID,
@@ -83,6 +87,24 @@ async def insert_step(
             "step": step,
             "wave": wave,
             "service": service,
+            "command_id": command_id,
+            "timer_id": timer_id,
+            "deadline_seconds": deadline_seconds,
+        },
+    )
+    assert row is not None
+    return _step(row)
+
+
+async def restart_step(
+    session: Session, task_id: UUID, step: StepName, *, command_id: UUID, timer_id: UUID, deadline_seconds: float
+) -> Step:
+    """A step that ended begins anew, with another command."""
+    row = await session.row(
+        QUERIES["restart_step"],
+        {
+            "task_id": task_id,
+            "step": step,
             "command_id": command_id,
             "timer_id": timer_id,
             "deadline_seconds": deadline_seconds,

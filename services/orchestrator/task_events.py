@@ -6,18 +6,34 @@ from google.protobuf.message import Message
 
 from morningai import telemetry
 from morningai.api.events.v1 import events_pb2 as events
+from morningai.api.tasks.v1 import approvals_pb2 as approvals
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.bus import outbox
 from morningai.db.session import Session
 from morningai.rpc.time import timestamp
 from services.orchestrator import repository
-from services.orchestrator.domain import End, Step, StepResult, Task, TaskState
+from services.orchestrator.domain import (
+    Approval,
+    ApprovalState,
+    End,
+    Step,
+    StepResult,
+    Task,
+    TaskState,
+    principal_name,
+)
 
 END_MESSAGES: dict[TaskState, tuple[str, type[Message]]] = {
     TaskState.SUCCEEDED: ("task.succeeded", events.TaskSucceeded),
     TaskState.PARTLY_SUCCEEDED: ("task.partly_succeeded", events.TaskPartlySucceeded),
     TaskState.FAILED: ("task.failed", events.TaskFailed),
     TaskState.CANCELLED: ("task.cancelled", events.TaskCancelled),
+}
+APPROVAL_MESSAGES: dict[ApprovalState, tuple[str, type[Message]]] = {
+    ApprovalState.PENDING: ("task.waiting_for_approval", events.TaskWaitingForApproval),
+    ApprovalState.APPROVED: ("task.approved", events.TaskApproved),
+    ApprovalState.REJECTED: ("task.rejected", events.TaskRejected),
+    ApprovalState.EXPIRED: ("task.approval_expired", events.TaskApprovalExpired),
 }
 
 
@@ -38,6 +54,44 @@ async def emit_end(session: Session, task: Task, end: End) -> None:
     if failure := _failure(end.cause):
         event.failure.CopyFrom(failure)
     await outbox.emit(session, message(event=event), task_id=task.task_id)
+
+
+async def emit_approval(session: Session, task: Task, approval: Approval) -> None:
+    """That the task waits for the request, or goes on after its end."""
+    waiting = approval.state == ApprovalState.PENDING
+    name, message = APPROVAL_MESSAGES[approval.state]
+    event = await _event(session, task, name, TaskState.WAITING_FOR_APPROVAL if waiting else TaskState.RUNNING)
+    event.approval.CopyFrom(approval_message(approval))
+    await outbox.emit(session, message(event=event), task_id=task.task_id)
+
+
+async def emit_delegated(session: Session, task: Task, approval: Approval) -> None:
+    event = await _event(session, task, "task.approval_delegated", TaskState.WAITING_FOR_APPROVAL)
+    event.approval.CopyFrom(approval_message(approval))
+    await outbox.emit(session, events.TaskApprovalDelegated(event=event), task_id=task.task_id)
+
+
+def approval_message(approval: Approval) -> approvals.Approval:
+    subject = approval.subject
+    return approvals.Approval(
+        name=approval.name,
+        task=f"tasks/{approval.task_id}",
+        kind=approvals.ApprovalKind.Value(f"APPROVAL_KIND_{subject.kind.upper()}"),
+        state=approvals.ApprovalState.Value(f"APPROVAL_STATE_{approval.state.upper()}"),
+        requester=principal_name(approval.requester),
+        resource=subject.resource,
+        version=subject.version,
+        content_hash=subject.content_hash,
+        summary=subject.summary,
+        why=subject.why,
+        assignee=principal_name(approval.assignee),
+        decider=principal_name(approval.decider),
+        reason=approval.reason,
+        create_time=timestamp(approval.created_at),
+        expire_time=timestamp(approval.expires_at),
+        decide_time=timestamp(approval.decided_at),
+        etag=approval.etag,
+    )
 
 
 async def _event(session: Session, task: Task, name: str, state: TaskState) -> api.TaskEvent:

@@ -12,6 +12,7 @@ from morningai.api.tenants.v1 import (
     keys_pb2_grpc,
     members_pb2_grpc,
     models_pb2_grpc,
+    policies_pb2_grpc,
     tenants_pb2_grpc,
     usage_pb2_grpc,
 )
@@ -30,6 +31,7 @@ from services.tenancy.grpc_api.identities import IdentityServicer
 from services.tenancy.grpc_api.keys import ApiKeyServicer
 from services.tenancy.grpc_api.members import MemberServicer
 from services.tenancy.grpc_api.model_endpoints import ModelEndpointServicer
+from services.tenancy.grpc_api.policies import PolicyServicer
 from services.tenancy.grpc_api.tenants import TenantServicer
 from services.tenancy.grpc_api.usage import UsageServicer
 from services.tenancy.key_sets import KeySets
@@ -42,7 +44,7 @@ NAME = "tenancy"
 PACKAGE = "morningai.api.tenants.v1"
 RPC_SERVICES = (
     *("TenantService", "ApiKeyService", "MemberService", "IdentityService", "AuditService", "UsageService"),
-    *("ModelEndpointService", "DeadLetterService"),
+    *("ModelEndpointService", "DeadLetterService", "PolicyService"),
 )
 
 
@@ -64,6 +66,7 @@ def make_service(settings: Settings) -> Service:
     usage_pb2_grpc.add_UsageServiceServicer_to_server(UsageServicer(database), rpc.server)
     models_pb2_grpc.add_ModelEndpointServiceServicer_to_server(make_model_endpoints(settings, database), rpc.server)
     dead_letters_pb2_grpc.add_DeadLetterServiceServicer_to_server(DeadLetterServicer(database), rpc.server)
+    policies_pb2_grpc.add_PolicyServiceServicer_to_server(PolicyServicer(database), rpc.server)
     door = Door(settings, database)
     return Service(
         NAME,

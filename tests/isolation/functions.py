@@ -55,6 +55,7 @@ BY_NAME: dict[str, object] = {
     "for_kind": "any",
 }
 BY_TYPE: dict[str, object] = {
+    "boolean": False,
     "bigint": 1,
     "boolean": False,
     "bytea": b"x",

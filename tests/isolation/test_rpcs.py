@@ -29,6 +29,7 @@ from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tenants.v1 import keys_pb2 as keys
 from morningai.api.tenants.v1 import members_pb2 as members
 from morningai.api.tenants.v1 import models_pb2 as models
+from morningai.api.tenants.v1 import policies_pb2 as policies
 from morningai.bus.permissions import SERVICES
 from morningai.rpc import call as rpc_call
 from morningai.rpc.call import PROOF_KEY, Context, UndeclaredScope
@@ -170,6 +171,7 @@ async def make_resources(platform: Platform, owner: TestTenant, folder: Path) ->
         names |= names_in([*administered, *watched])
         for wanted in (lambda rpc: rpc.creates, lambda rpc: rpc.reads, lambda rpc: rpc.reads):
             names |= await told(client, [rpc for rpc in PUBLIC.values() if wanted(rpc)], names)
+        names |= names_in([await waiting_approval(client)])
         await end_tasks(client)
     return representatives(names - {"tenants/-"}) + buried(platform.database, owner)
 
@@ -182,6 +184,18 @@ def buried(database: TestDatabase, owner: TestTenant) -> list[str]:
         f"deadLetters/{database.rows(BURY, owner.tenant_id, message_id, CANARY)[0][0]}"
         for message_id in (sent, uuid4())
     ]
+
+
+async def waiting_approval(client: Client) -> Message:
+    """What a task waits for; its owner may decide it, so that they are served."""
+    policy = policies.ApprovalPolicy(publishing=True, self_approval=True)
+    await client.policies.SetApprovalPolicy(policies.SetApprovalPolicyRequest(approval_policy=policy))
+    wanted = new_task(instruction=CANARY, source=f"sources/{CANARY}", kinds=[api.TASK_KIND_DOCUMENT])
+    task = await client.tasks.CreateTask(wanted)
+    async for event in client.tasks.WatchTask(api.WatchTaskRequest(name=task.name), timeout=60):
+        if event.HasField("approval"):
+            return event.approval
+    raise AssertionError("the task asked for no approval")
 
 
 def representatives(names: set[str]) -> list[str]:
@@ -229,7 +243,7 @@ async def told(client: Client, rpcs: list[Rpc], names: set[str]) -> set[str]:
 async def end_tasks(client: Client) -> None:
     """Nothing of the owner changes by itself after this."""
     listed = await client.tasks.ListTasks(api.ListTasksRequest(page_size=500))
-    for task in listed.tasks:
+    for task in (task for task in listed.tasks if task.state != api.TASK_STATE_WAITING_FOR_APPROVAL):
         async for _ in client.tasks.WatchTask(api.WatchTaskRequest(name=task.name), timeout=60):
             pass
     await asyncio.sleep(2)
@@ -300,6 +314,13 @@ async def test_the_owner_is_served(world):
 
 # Its resource needs a model.
 NOT_MADE = {"/morningai.api.changes.v1.ChangeService/GetChange"}
+
+
+async def test_the_owner_of_a_task_that_waits_decides_and_nobody_else(world):
+    paths = [f"/morningai.api.tasks.v1.TaskService/{name}" for name in ("GetApproval", "ApproveTask", "RejectTask")]
+    (waiting,) = (name for name in world.names if name.startswith("approvals/"))
+    assert {world.tried[path][waiting].code for path in paths} == {grpc.StatusCode.NOT_FOUND}
+    assert any(waiting in world.served[path] for path in paths[1:])
 
 
 async def test_the_owner_of_a_remote_source_sets_and_clears_its_credential(world):

@@ -1,19 +1,22 @@
-"""TaskService: created and read here, cancelled at the orchestrator."""
+"""TaskService: created and read here, cancelled and decided at the orchestrator."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
+from typing import TypeVar
 from uuid import UUID, uuid4
 
 import grpc
+from google.protobuf.message import Message
 
 from morningai import telemetry
 from morningai.api.events.v1 import events_pb2 as events
 from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.sources.v1 import sources_pb2_grpc
+from morningai.api.tasks.v1 import approvals_pb2 as approvals
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tasks.v1 import tasks_pb2_grpc
 from morningai.bus import outbox
@@ -29,6 +32,8 @@ from services.gateway.feed import Feed
 from services.gateway.forwarder import abort_as
 from services.gateway.messages import kind_values, new_task_of, task_message
 from services.gateway.repository import tasks as repository
+
+R = TypeVar("R")
 
 LARGEST_PAGE = 500
 LARGEST_SEQUENCE = 2**63 - 1
@@ -97,15 +102,28 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
 
     async def CancelTask(self, request: api.CancelTaskRequest, context: Context) -> api.CancelTaskResponse:
         await self._get(request.name)
-        try:
-            return await self._orchestrator.CancelTask(
-                request,
-                metadata=proof_metadata(CURRENT_CALL.get().proof),
-                timeout=seconds_left(),
-            )
-        except grpc.aio.AioRpcError as error:
-            await abort_as(context, error)
-            raise
+        return await _forwarded(self._orchestrator.CancelTask, request, context)
+
+    async def ListApprovals(
+        self, request: approvals.ListApprovalsRequest, context: Context
+    ) -> approvals.ListApprovalsResponse:
+        if request.task:
+            await self._get(request.task)
+        return await _forwarded(self._orchestrator.ListApprovals, request, context)
+
+    async def GetApproval(self, request: approvals.GetApprovalRequest, context: Context) -> approvals.Approval:
+        return await _forwarded(self._orchestrator.GetApproval, request, context)
+
+    async def ApproveTask(self, request: approvals.ApproveTaskRequest, context: Context) -> approvals.Approval:
+        return await _forwarded(self._orchestrator.ApproveTask, request, context)
+
+    async def RejectTask(self, request: approvals.RejectTaskRequest, context: Context) -> approvals.Approval:
+        return await _forwarded(self._orchestrator.RejectTask, request, context)
+
+    async def DelegateApproval(
+        self, request: approvals.DelegateApprovalRequest, context: Context
+    ) -> approvals.Approval:
+        return await _forwarded(self._orchestrator.DelegateApproval, request, context)
 
     async def _get(self, name: str) -> Task:
         async with rpc_session(self._database) as session:
@@ -125,6 +143,15 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 raise NotFound("task.source", source, remedy="Add it with `morningai source add`.") from error
             await abort_as(context, error)
+
+
+async def _forwarded(method: Callable[..., Awaitable[R]], request: Message, context: Context) -> R:
+    """What the orchestrator, who alone changes a running task, answers."""
+    try:
+        return await method(request, metadata=proof_metadata(CURRENT_CALL.get().proof), timeout=seconds_left())
+    except grpc.aio.AioRpcError as error:
+        await abort_as(context, error)
+        raise
 
 
 def _same(task: Task, new: NewTask) -> Task:

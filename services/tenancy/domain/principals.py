@@ -26,8 +26,8 @@ _VIEWER = frozenset(
 )
 _MEMBER = _VIEWER | {"sources.write", "tasks.write"}
 _ADMIN = _MEMBER | {
-    *("audit.read", "keys.read", "keys.write", "limits.write", "members.read", "members.write"),
-    *("secrets.write", "subscriptions.write"),
+    *("approvals.write", "audit.read", "keys.read", "keys.write", "limits.write", "members.read"),
+    *("members.write", "secrets.write", "subscriptions.write"),
 }
 SCOPES = {
     Role.OWNER: _ADMIN | {"tenants.write"},

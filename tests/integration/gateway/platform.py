@@ -37,6 +37,7 @@ from morningai.api.tenants.v1 import (
     keys_pb2_grpc,
     members_pb2_grpc,
     models_pb2_grpc,
+    policies_pb2_grpc,
     tenants_pb2_grpc,
     usage_pb2_grpc,
 )
@@ -111,6 +112,10 @@ class Client:
     @property
     def models(self) -> models_pb2_grpc.ModelEndpointServiceStub:
         return models_pb2_grpc.ModelEndpointServiceStub(self.channel)
+
+    @property
+    def policies(self) -> policies_pb2_grpc.PolicyServiceStub:
+        return policies_pb2_grpc.PolicyServiceStub(self.channel)
 
     @property
     def usage(self) -> usage_pb2_grpc.UsageServiceStub:

@@ -53,12 +53,15 @@ FAQ_DONE = answering(events.FaqGenerated(faq="faqs/1", item_count=5, engine="ext
 DOCUMENT_DONE = answering(
     events.DocumentGenerated(document="documents/1", version=1, content_hash="abc", engine="extractive")
 )
+PUBLISHING = Short(on_publish)
 FAILING = answering(events.StepFailed(failure=api.Failure(reason="broken", message="it broke", remedy="mend it")))
 
 
 @pytest.fixture
 def platform(start_service, database, tmp_path):
-    async def start(*, index=INDEXED, answer=ANSWERED, faq=FAQ_DONE, document=DOCUMENT_DONE, **settings):
+    async def start(
+        *, index=INDEXED, answer=ANSWERED, faq=FAQ_DONE, document=DOCUMENT_DONE, publish=PUBLISHING, **settings
+    ):
         values = {
             "database_dsn": "unused",
             "relay_dsn": "unused",
@@ -70,13 +73,13 @@ def platform(start_service, database, tmp_path):
         }
         orchestrator = Settings(**values, **settings)
         cancel = Short(on_cancel)
-        await start_service("orchestrator", make_handlers(orchestrator))
+        start.orchestrator = await start_service("orchestrator", make_handlers(orchestrator))
         await start_service(
             "docs",
             {
                 events.IndexSource: index,
                 events.GenerateDocument: document,
-                events.PublishDocument: Short(on_publish),
+                events.PublishDocument: publish,
                 events.CancelWork: cancel,
             },
         )

@@ -250,3 +250,59 @@ class FailingOnce(Database):
             self.failed = True
             raise psycopg.OperationalError
         return await super().decide(query, parameters)
+
+
+POLICY = "INSERT INTO tenancy.approval_policies VALUES ('{}', false, {}, {}, false, 600)"
+SEAL = "SELECT kernel.mint_seal('s', ('g', %s, 'key:mk_test', ARRAY['tasks.write'], NULL, NULL)::kernel.proof, %s, %s)"
+
+
+@contextmanager
+def task_session(tenant, task_id, login="faqgen_app"):
+    seal = tenant.database.rows(SEAL, tenant.tenant_id, task_id, uuid4())[0][0]
+    with psycopg.connect(tenant.database.dsn(login)) as connection:
+        connection.execute("SELECT kernel.open_session(%s)", (seal,))
+        yield connection
+
+
+def reserve_of(tenant, task_id):
+    with task_session(tenant, task_id) as connection:
+        return connection.execute(RESERVE, (uuid4(), 60, 40, "1 minute")).fetchone()[0]
+
+
+@pytest.mark.parametrize(
+    ("limits", "passed"), [(("150", "NULL"), "tokens_per_task"), (("NULL", "150"), "money_per_task")]
+)
+def test_a_task_asks_before_it_could_pass_its_limit_and_no_other_task_does(database, tenant, limits, passed):
+    database.execute("INSERT INTO tenancy.model_prices VALUES ('m', 1000000, 1000000)")
+    database.execute(POLICY.format(tenant.tenant_id, *limits))
+    task_id, other = tenant.open_task(uuid4()), tenant.open_task(uuid4())
+    assert [reserve_of(tenant, task_id), reserve_of(tenant, task_id)] == [None, passed]
+    assert reserve_of(tenant, other) is None
+    with task_session(tenant, task_id, "orchestrator_app") as connection:
+        assert connection.execute("SELECT * FROM tenancy.task_spending(%s)", (task_id,)).fetchone() == (100, 100)
+        connection.execute("SELECT tenancy.lift_task_limit()")
+    assert [reserve_of(tenant, task_id), reserve_of(tenant, other)] == [None, passed]
+
+
+def test_what_a_task_has_spent_counts_and_what_was_given_back_does_not(database, tenant):
+    database.execute(POLICY.format(tenant.tenant_id, "150", "NULL"))
+    task_id, spent_id, released_id = tenant.open_task(uuid4()), uuid4(), uuid4()
+    with task_session(tenant, task_id) as connection:
+        connection.execute(RESERVE, (released_id, 60, 40, "1 minute"))
+        connection.execute("SELECT tenancy.release(%s)", (released_id,))
+        connection.execute(RESERVE, (spent_id, 60, 40, "1 minute"))
+        connection.execute("SELECT tenancy.mark_sent(%s), tenancy.settle(%s, 30, 21)", (spent_id, spent_id))
+    assert reserve_of(tenant, task_id) == "tokens_per_task"
+
+
+def test_calls_of_one_task_at_once_pass_its_limit_by_nothing(database, tenant):
+    database.execute(POLICY.format(tenant.tenant_id, "550", "NULL"))
+    task_id = tenant.open_task(uuid4())
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda _: reserve_of(tenant, task_id), range(20)))
+    assert answers.count(None) == 5
+
+
+def test_a_limit_is_lifted_for_a_task_and_by_nobody_without_one(database, tenant):
+    with session(tenant, "orchestrator_app") as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute("SELECT tenancy.lift_task_limit()")

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -21,7 +22,7 @@ from morningai.api.documents.v1 import documents_pb2, documents_pb2_grpc
 from morningai.api.faqs.v1 import faqs_pb2, faqs_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2, sources_pb2_grpc
 from morningai.api.subscriptions.v1 import subscriptions_pb2, subscriptions_pb2_grpc
-from morningai.api.tasks.v1 import tasks_pb2, tasks_pb2_grpc
+from morningai.api.tasks.v1 import approvals_pb2, tasks_pb2, tasks_pb2_grpc
 from morningai.api.tenants.v1 import (
     audit_pb2,
     audit_pb2_grpc,
@@ -33,6 +34,8 @@ from morningai.api.tenants.v1 import (
     members_pb2_grpc,
     models_pb2,
     models_pb2_grpc,
+    policies_pb2,
+    policies_pb2_grpc,
     tenants_pb2,
     tenants_pb2_grpc,
     usage_pb2,
@@ -48,6 +51,7 @@ TASK = "tasks/0198c1de-4f7a-7cc0-9c52-0d6a4f1f7f11"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 WEBHOOK = "webhookEndpoints/0198c1de-4f7a-7cc0-9c52-0d6a4f1f7f11"
 DELIVERY = f"{WEBHOOK}/deliveries/0198c1df-0000-7cc0-9c52-0d6a4f1f7f11"
+APPROVAL = "approvals/0198c1de-5555-7cc0-9c52-0d6a4f1f7f11"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -62,6 +66,24 @@ def model_endpoint(given: models_pb2.ModelEndpoint) -> models_pb2.ModelEndpoint:
     stored = models_pb2.ModelEndpoint(context_tokens=32_768, has_api_key=True, set_time=at(0))
     stored.MergeFrom(given)
     return stored
+
+
+def approval(assignee: str = "") -> approvals_pb2.Approval:
+    return approvals_pb2.Approval(
+        name=APPROVAL,
+        task=TASK,
+        kind=approvals_pb2.APPROVAL_KIND_PUBLISHING,
+        state=approvals_pb2.APPROVAL_STATE_PENDING,
+        requester="apiKeys/mk_asks",
+        resource="documents/1",
+        version=2,
+        summary="Publish documents/1, version 2.",
+        why="The policy asks for an approval before a document is published.",
+        assignee=assignee,
+        create_time=at(0),
+        expire_time=at(3600),
+        etag="1",
+    )
 
 
 def provenance() -> answers_pb2.Provenance:
@@ -293,6 +315,7 @@ class Servicer(
     usage_pb2_grpc.UsageServiceServicer,
     models_pb2_grpc.ModelEndpointServiceServicer,
     dead_letters_pb2_grpc.DeadLetterServiceServicer,
+    policies_pb2_grpc.PolicyServiceServicer,
 ):
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -367,6 +390,48 @@ class Servicer(
     ) -> sources_pb2.Source:
         await self._begin("ClearSourceCredential", request, context)
         return sources_pb2.Source(name=request.name)
+
+    async def ListApprovals(
+        self, request: approvals_pb2.ListApprovalsRequest, context: Context
+    ) -> approvals_pb2.ListApprovalsResponse:
+        await self._begin("ListApprovals", request, context)
+        return approvals_pb2.ListApprovalsResponse(approvals=[approval()])
+
+    async def GetApproval(self, request: approvals_pb2.GetApprovalRequest, context: Context) -> approvals_pb2.Approval:
+        await self._begin("GetApproval", request, context)
+        return approval()
+
+    async def ApproveTask(self, request: approvals_pb2.ApproveTaskRequest, context: Context) -> approvals_pb2.Approval:
+        await self._begin("ApproveTask", request, context)
+        return approval()
+
+    async def RejectTask(self, request: approvals_pb2.RejectTaskRequest, context: Context) -> approvals_pb2.Approval:
+        await self._begin("RejectTask", request, context)
+        return approval()
+
+    async def DelegateApproval(
+        self, request: approvals_pb2.DelegateApprovalRequest, context: Context
+    ) -> approvals_pb2.Approval:
+        await self._begin("DelegateApproval", request, context)
+        return approval(assignee=request.assignee)
+
+    async def GetDocumentDiff(
+        self, request: documents_pb2.GetDocumentDiffRequest, context: Context
+    ) -> documents_pb2.GetDocumentDiffResponse:
+        await self._begin("GetDocumentDiff", request, context)
+        return documents_pb2.GetDocumentDiffResponse(version=2, diff="--- a\n+++ b\n-old\n+new\n")
+
+    async def GetApprovalPolicy(
+        self, request: policies_pb2.GetApprovalPolicyRequest, context: Context
+    ) -> policies_pb2.ApprovalPolicy:
+        await self._begin("GetApprovalPolicy", request, context)
+        return policies_pb2.ApprovalPolicy(tokens_per_task=200_000, lifetime=Duration(seconds=7 * 86_400))
+
+    async def SetApprovalPolicy(
+        self, request: policies_pb2.SetApprovalPolicyRequest, context: Context
+    ) -> policies_pb2.ApprovalPolicy:
+        await self._begin("SetApprovalPolicy", request, context)
+        return request.approval_policy
 
     async def SetModelEndpoint(
         self, request: models_pb2.SetModelEndpointRequest, context: Context
@@ -696,6 +761,7 @@ SERVICES = (
     usage_pb2_grpc.add_UsageServiceServicer_to_server,
     models_pb2_grpc.add_ModelEndpointServiceServicer_to_server,
     dead_letters_pb2_grpc.add_DeadLetterServiceServicer_to_server,
+    policies_pb2_grpc.add_PolicyServiceServicer_to_server,
 )
 
 

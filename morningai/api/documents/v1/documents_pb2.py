@@ -27,7 +27,7 @@ from morningai.api.answers.v1 import answers_pb2 as morningai_dot_api_dot_answer
 from morningai.api.options.v1 import options_pb2 as morningai_dot_api_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*morningai/api/documents/v1/documents.proto\x12\x1amorningai.api.documents.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&morningai/api/answers/v1/answers.proto\x1a&morningai/api/options/v1/options.proto\"\xf6\x02\n\x08\x44ocument\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x05\x12\x38\n\x05state\x18\x05 \x01(\x0e\x32).morningai.api.documents.v1.DocumentState\x12\x0f\n\x07\x63ontent\x18\x06 \x01(\t\x12\x14\n\x0c\x63ontent_hash\x18\x07 \x01(\t\x12/\n\x06\x63laims\x18\x08 \x03(\x0b\x32\x1f.morningai.api.answers.v1.Claim\x12\x38\n\nprovenance\x18\t \x01(\x0b\x32$.morningai.api.answers.v1.Provenance\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"3\n\x12GetDocumentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\"=\n\x14ListDocumentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"i\n\x15ListDocumentsResponse\x12\x37\n\tdocuments\x18\x01 \x03(\x0b\x32$.morningai.api.documents.v1.Document\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*g\n\rDocumentState\x12\x1e\n\x1a\x44OCUMENT_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44OCUMENT_STATE_DRAFT\x10\x01\x12\x1c\n\x18\x44OCUMENT_STATE_PUBLISHED\x10\x02\x32\x95\x02\n\x0f\x44ocumentService\x12w\n\x0bGetDocument\x12..morningai.api.documents.v1.GetDocumentRequest\x1a$.morningai.api.documents.v1.Document\"\x12\x8a\xb5\x18\x0e\x64ocuments.read\x12\x88\x01\n\rListDocuments\x12\x30.morningai.api.documents.v1.ListDocumentsRequest\x1a\x31.morningai.api.documents.v1.ListDocumentsResponse\"\x12\x8a\xb5\x18\x0e\x64ocuments.readb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*morningai/api/documents/v1/documents.proto\x12\x1amorningai.api.documents.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&morningai/api/answers/v1/answers.proto\x1a&morningai/api/options/v1/options.proto\"\xf6\x02\n\x08\x44ocument\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x05\x12\x38\n\x05state\x18\x05 \x01(\x0e\x32).morningai.api.documents.v1.DocumentState\x12\x0f\n\x07\x63ontent\x18\x06 \x01(\t\x12\x14\n\x0c\x63ontent_hash\x18\x07 \x01(\t\x12/\n\x06\x63laims\x18\x08 \x03(\x0b\x32\x1f.morningai.api.answers.v1.Claim\x12\x38\n\nprovenance\x18\t \x01(\x0b\x32$.morningai.api.answers.v1.Provenance\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"3\n\x12GetDocumentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\"7\n\x16GetDocumentDiffRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\"N\n\x17GetDocumentDiffResponse\x12\x14\n\x0c\x62\x61se_version\x18\x01 \x01(\x05\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0c\n\x04\x64iff\x18\x03 \x01(\t\"=\n\x14ListDocumentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"i\n\x15ListDocumentsResponse\x12\x37\n\tdocuments\x18\x01 \x03(\x0b\x32$.morningai.api.documents.v1.Document\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*g\n\rDocumentState\x12\x1e\n\x1a\x44OCUMENT_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44OCUMENT_STATE_DRAFT\x10\x01\x12\x1c\n\x18\x44OCUMENT_STATE_PUBLISHED\x10\x02\x32\xa6\x03\n\x0f\x44ocumentService\x12w\n\x0bGetDocument\x12..morningai.api.documents.v1.GetDocumentRequest\x1a$.morningai.api.documents.v1.Document\"\x12\x8a\xb5\x18\x0e\x64ocuments.read\x12\x8e\x01\n\x0fGetDocumentDiff\x12\x32.morningai.api.documents.v1.GetDocumentDiffRequest\x1a\x33.morningai.api.documents.v1.GetDocumentDiffResponse\"\x12\x8a\xb5\x18\x0e\x64ocuments.read\x12\x88\x01\n\rListDocuments\x12\x30.morningai.api.documents.v1.ListDocumentsRequest\x1a\x31.morningai.api.documents.v1.ListDocumentsResponse\"\x12\x8a\xb5\x18\x0e\x64ocuments.readb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,18 +36,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DOCUMENTSERVICE'].methods_by_name['GetDocument']._loaded_options = None
   _globals['_DOCUMENTSERVICE'].methods_by_name['GetDocument']._serialized_options = b'\212\265\030\016documents.read'
+  _globals['_DOCUMENTSERVICE'].methods_by_name['GetDocumentDiff']._loaded_options = None
+  _globals['_DOCUMENTSERVICE'].methods_by_name['GetDocumentDiff']._serialized_options = b'\212\265\030\016documents.read'
   _globals['_DOCUMENTSERVICE'].methods_by_name['ListDocuments']._loaded_options = None
   _globals['_DOCUMENTSERVICE'].methods_by_name['ListDocuments']._serialized_options = b'\212\265\030\016documents.read'
-  _globals['_DOCUMENTSTATE']._serialized_start=787
-  _globals['_DOCUMENTSTATE']._serialized_end=890
+  _globals['_DOCUMENTSTATE']._serialized_start=924
+  _globals['_DOCUMENTSTATE']._serialized_end=1027
   _globals['_DOCUMENT']._serialized_start=188
   _globals['_DOCUMENT']._serialized_end=562
   _globals['_GETDOCUMENTREQUEST']._serialized_start=564
   _globals['_GETDOCUMENTREQUEST']._serialized_end=615
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=617
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=678
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=680
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=785
-  _globals['_DOCUMENTSERVICE']._serialized_start=893
-  _globals['_DOCUMENTSERVICE']._serialized_end=1170
+  _globals['_GETDOCUMENTDIFFREQUEST']._serialized_start=617
+  _globals['_GETDOCUMENTDIFFREQUEST']._serialized_end=672
+  _globals['_GETDOCUMENTDIFFRESPONSE']._serialized_start=674
+  _globals['_GETDOCUMENTDIFFRESPONSE']._serialized_end=752
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=754
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=815
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=817
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=922
+  _globals['_DOCUMENTSERVICE']._serialized_start=1030
+  _globals['_DOCUMENTSERVICE']._serialized_end=1452
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,11 @@ class DocumentServiceStub:
                 request_serializer=morningai_dot_api_dot_documents_dot_v1_dot_documents__pb2.GetDocumentRequest.SerializeToString,
                 response_deserializer=morningai_dot_api_dot_documents_dot_v1_dot_documents__pb2.Document.FromString,
                 _registered_method=True)
+        self.GetDocumentDiff = channel.unary_unary(
+                '/morningai.api.documents.v1.DocumentService/GetDocumentDiff',
+                request_serializer=morningai_dot_api_dot_documents_dot_v1_dot_documents__pb2.GetDocumentDiffRequest.SerializeToString,
+                response_deserializer=morningai_dot_api_dot_documents_dot_v1_dot_documents__pb2.GetDocumentDiffResponse.FromString,
+                _registered_method=True)
         self.ListDocuments = channel.unary_unary(
                 '/morningai.api.documents.v1.DocumentService/ListDocuments',
                 request_serializer=morningai_dot_api_dot_documents_dot_v1_dot_documents__pb2.ListDocumentsRequest.SerializeToString,
@@ -53,6 +58,13 @@ class DocumentServiceServicer:
 
     def GetDocument(self, request, context):
         """Returns a document at its newest version, or at the one asked for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDocumentDiff(self, request, context):
+        """Returns what a version would change of what is published; all of it is new where nothing is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,6 +84,11 @@ def add_DocumentServiceServicer_to_server(servicer, server):
                     servicer.GetDocument,
                     request_deserializer=morningai_dot_api_dot_documents_dot_v1_dot_documents__pb2.GetDocumentRequest.FromString,
                     response_serializer=morningai_dot_api_dot_documents_dot_v1_dot_documents__pb2.Document.SerializeToString,
+            ),
+            'GetDocumentDiff': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDocumentDiff,
+                    request_deserializer=morningai_dot_api_dot_documents_dot_v1_dot_documents__pb2.GetDocumentDiffRequest.FromString,
+                    response_serializer=morningai_dot_api_dot_documents_dot_v1_dot_documents__pb2.GetDocumentDiffResponse.SerializeToString,
             ),
             'ListDocuments': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDocuments,
@@ -107,6 +124,33 @@ class DocumentService:
             '/morningai.api.documents.v1.DocumentService/GetDocument',
             morningai_dot_api_dot_documents_dot_v1_dot_documents__pb2.GetDocumentRequest.SerializeToString,
             morningai_dot_api_dot_documents_dot_v1_dot_documents__pb2.Document.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDocumentDiff(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/morningai.api.documents.v1.DocumentService/GetDocumentDiff',
+            morningai_dot_api_dot_documents_dot_v1_dot_documents__pb2.GetDocumentDiffRequest.SerializeToString,
+            morningai_dot_api_dot_documents_dot_v1_dot_documents__pb2.GetDocumentDiffResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,8 @@ class DocumentServiceStub:
     def __new__(cls, channel: _aio.Channel) -> DocumentServiceAsyncStub: ...
     GetDocument: _grpc.UnaryUnaryMultiCallable[_documents_pb2.GetDocumentRequest, _documents_pb2.Document]
     """Returns a document at its newest version, or at the one asked for."""
+    GetDocumentDiff: _grpc.UnaryUnaryMultiCallable[_documents_pb2.GetDocumentDiffRequest, _documents_pb2.GetDocumentDiffResponse]
+    """Returns what a version would change of what is published; all of it is new where nothing is."""
     ListDocuments: _grpc.UnaryUnaryMultiCallable[_documents_pb2.ListDocumentsRequest, _documents_pb2.ListDocumentsResponse]
     """Lists the tenant's documents without their content, newest first."""
 
@@ -45,6 +47,8 @@ class DocumentServiceAsyncStub(DocumentServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetDocument: _aio.UnaryUnaryMultiCallable[_documents_pb2.GetDocumentRequest, _documents_pb2.Document]  # type: ignore[assignment]
     """Returns a document at its newest version, or at the one asked for."""
+    GetDocumentDiff: _aio.UnaryUnaryMultiCallable[_documents_pb2.GetDocumentDiffRequest, _documents_pb2.GetDocumentDiffResponse]  # type: ignore[assignment]
+    """Returns what a version would change of what is published; all of it is new where nothing is."""
     ListDocuments: _aio.UnaryUnaryMultiCallable[_documents_pb2.ListDocumentsRequest, _documents_pb2.ListDocumentsResponse]  # type: ignore[assignment]
     """Lists the tenant's documents without their content, newest first."""
 
@@ -58,6 +62,14 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_documents_pb2.Document, _abc.Awaitable[_documents_pb2.Document]]:
         """Returns a document at its newest version, or at the one asked for."""
+
+    @_abc_1.abstractmethod
+    def GetDocumentDiff(
+        self,
+        request: _documents_pb2.GetDocumentDiffRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_documents_pb2.GetDocumentDiffResponse, _abc.Awaitable[_documents_pb2.GetDocumentDiffResponse]]:
+        """Returns what a version would change of what is published; all of it is new where nothing is."""
 
     @_abc_1.abstractmethod
     def ListDocuments(

@@ -184,6 +184,116 @@ class TaskCancelled(_message.Message):
 Global___TaskCancelled: _TypeAlias = TaskCancelled  # noqa: Y015
 
 @_typing.final
+class TaskWaitingForApproval(_message.Message):
+    """orchestrator: the task goes on once somebody has decided."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> _tasks_pb2.TaskEvent: ...
+    def __init__(
+        self,
+        *,
+        event: _tasks_pb2.TaskEvent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskWaitingForApproval: _TypeAlias = TaskWaitingForApproval  # noqa: Y015
+
+@_typing.final
+class TaskApproved(_message.Message):
+    """orchestrator: the task goes on, with what it asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> _tasks_pb2.TaskEvent: ...
+    def __init__(
+        self,
+        *,
+        event: _tasks_pb2.TaskEvent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskApproved: _TypeAlias = TaskApproved  # noqa: Y015
+
+@_typing.final
+class TaskRejected(_message.Message):
+    """orchestrator: the task goes on, without what it asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> _tasks_pb2.TaskEvent: ...
+    def __init__(
+        self,
+        *,
+        event: _tasks_pb2.TaskEvent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskRejected: _TypeAlias = TaskRejected  # noqa: Y015
+
+@_typing.final
+class TaskApprovalExpired(_message.Message):
+    """orchestrator: nobody decided in time; the task goes on without what it asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> _tasks_pb2.TaskEvent: ...
+    def __init__(
+        self,
+        *,
+        event: _tasks_pb2.TaskEvent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskApprovalExpired: _TypeAlias = TaskApprovalExpired  # noqa: Y015
+
+@_typing.final
+class TaskApprovalDelegated(_message.Message):
+    """orchestrator: the decision was left to somebody."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> _tasks_pb2.TaskEvent: ...
+    def __init__(
+        self,
+        *,
+        event: _tasks_pb2.TaskEvent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskApprovalDelegated: _TypeAlias = TaskApprovalDelegated  # noqa: Y015
+
+@_typing.final
 class Snapshot(_message.Message):
     """What a generator needs to know of the snapshot it works on."""
 
@@ -645,3 +755,24 @@ class StepTimedOut(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StepTimedOut: _TypeAlias = StepTimedOut  # noqa: Y015
+
+@_typing.final
+class ApprovalDue(_message.Message):
+    """orchestrator to itself: a request for approval was decided, or its time is over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    approval_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        approval_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalDue: _TypeAlias = ApprovalDue  # noqa: Y015

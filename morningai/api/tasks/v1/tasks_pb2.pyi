@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from morningai.api.tasks.v1 import approvals_pb2 as _approvals_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -241,6 +242,7 @@ class TaskEvent(_message.Message):
     TASK_STATE_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     sequence: _builtins.int
     type: _builtins.str
@@ -255,6 +257,10 @@ class TaskEvent(_message.Message):
 
     @_builtins.property
     def failure(self) -> Global___Failure: ...
+    @_builtins.property
+    def approval(self) -> _approvals_pb2.Approval:
+        """What the task asks a person for, or was answered, if this is about it."""
+
     def __init__(
         self,
         *,
@@ -266,10 +272,11 @@ class TaskEvent(_message.Message):
         task_state: Global___TaskState.ValueType = ...,
         step: Global___Step | None = ...,
         failure: Global___Failure | None = ...,
+        approval: _approvals_pb2.Approval | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "step", b"step", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "failure", b"failure", "step", b"step", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "sequence", b"sequence", "step", b"step", "task", b"task", "task_state", b"task_state", "time", b"time", "trace_id", b"trace_id", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "failure", b"failure", "sequence", b"sequence", "step", b"step", "task", b"task", "task_state", b"task_state", "time", b"time", "trace_id", b"trace_id", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

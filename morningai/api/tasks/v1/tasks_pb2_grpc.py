@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from morningai.api.tasks.v1 import approvals_pb2 as morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2
 from morningai.api.tasks.v1 import tasks_pb2 as morningai_dot_api_dot_tasks_dot_v1_dot_tasks__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -65,6 +66,31 @@ class TaskServiceStub:
                 request_serializer=morningai_dot_api_dot_tasks_dot_v1_dot_tasks__pb2.CancelTaskRequest.SerializeToString,
                 response_deserializer=morningai_dot_api_dot_tasks_dot_v1_dot_tasks__pb2.CancelTaskResponse.FromString,
                 _registered_method=True)
+        self.ListApprovals = channel.unary_unary(
+                '/morningai.api.tasks.v1.TaskService/ListApprovals',
+                request_serializer=morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.ListApprovalsRequest.SerializeToString,
+                response_deserializer=morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.ListApprovalsResponse.FromString,
+                _registered_method=True)
+        self.GetApproval = channel.unary_unary(
+                '/morningai.api.tasks.v1.TaskService/GetApproval',
+                request_serializer=morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.GetApprovalRequest.SerializeToString,
+                response_deserializer=morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.Approval.FromString,
+                _registered_method=True)
+        self.ApproveTask = channel.unary_unary(
+                '/morningai.api.tasks.v1.TaskService/ApproveTask',
+                request_serializer=morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.ApproveTaskRequest.SerializeToString,
+                response_deserializer=morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.Approval.FromString,
+                _registered_method=True)
+        self.RejectTask = channel.unary_unary(
+                '/morningai.api.tasks.v1.TaskService/RejectTask',
+                request_serializer=morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.RejectTaskRequest.SerializeToString,
+                response_deserializer=morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.Approval.FromString,
+                _registered_method=True)
+        self.DelegateApproval = channel.unary_unary(
+                '/morningai.api.tasks.v1.TaskService/DelegateApproval',
+                request_serializer=morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.DelegateApprovalRequest.SerializeToString,
+                response_deserializer=morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.Approval.FromString,
+                _registered_method=True)
 
 
 class TaskServiceServicer:
@@ -113,6 +139,41 @@ class TaskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListApprovals(self, request, context):
+        """Lists what tasks of the tenant ask or asked people for, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetApproval(self, request, context):
+        """Returns one request.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApproveTask(self, request, context):
+        """Lets a task go on. Whoever asked for it may not, unless the tenant's policy says so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RejectTask(self, request, context):
+        """Lets a task go on without what it asked for; its other results stand.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DelegateApproval(self, request, context):
+        """Leaves a request to somebody, who alone may decide it then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TaskServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -145,6 +206,31 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.CancelTask,
                     request_deserializer=morningai_dot_api_dot_tasks_dot_v1_dot_tasks__pb2.CancelTaskRequest.FromString,
                     response_serializer=morningai_dot_api_dot_tasks_dot_v1_dot_tasks__pb2.CancelTaskResponse.SerializeToString,
+            ),
+            'ListApprovals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListApprovals,
+                    request_deserializer=morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.ListApprovalsRequest.FromString,
+                    response_serializer=morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.ListApprovalsResponse.SerializeToString,
+            ),
+            'GetApproval': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetApproval,
+                    request_deserializer=morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.GetApprovalRequest.FromString,
+                    response_serializer=morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.Approval.SerializeToString,
+            ),
+            'ApproveTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApproveTask,
+                    request_deserializer=morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.ApproveTaskRequest.FromString,
+                    response_serializer=morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.Approval.SerializeToString,
+            ),
+            'RejectTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.RejectTask,
+                    request_deserializer=morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.RejectTaskRequest.FromString,
+                    response_serializer=morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.Approval.SerializeToString,
+            ),
+            'DelegateApproval': grpc.unary_unary_rpc_method_handler(
+                    servicer.DelegateApproval,
+                    request_deserializer=morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.DelegateApprovalRequest.FromString,
+                    response_serializer=morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.Approval.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -310,6 +396,141 @@ class TaskService:
             '/morningai.api.tasks.v1.TaskService/CancelTask',
             morningai_dot_api_dot_tasks_dot_v1_dot_tasks__pb2.CancelTaskRequest.SerializeToString,
             morningai_dot_api_dot_tasks_dot_v1_dot_tasks__pb2.CancelTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListApprovals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/morningai.api.tasks.v1.TaskService/ListApprovals',
+            morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.ListApprovalsRequest.SerializeToString,
+            morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.ListApprovalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetApproval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/morningai.api.tasks.v1.TaskService/GetApproval',
+            morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.GetApprovalRequest.SerializeToString,
+            morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.Approval.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApproveTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/morningai.api.tasks.v1.TaskService/ApproveTask',
+            morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.ApproveTaskRequest.SerializeToString,
+            morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.Approval.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RejectTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/morningai.api.tasks.v1.TaskService/RejectTask',
+            morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.RejectTaskRequest.SerializeToString,
+            morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.Approval.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DelegateApproval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/morningai.api.tasks.v1.TaskService/DelegateApproval',
+            morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.DelegateApprovalRequest.SerializeToString,
+            morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2.Approval.FromString,
             options,
             channel_credentials,
             insecure,

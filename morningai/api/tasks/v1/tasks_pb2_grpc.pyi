@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from morningai.api.tasks.v1 import approvals_pb2 as _approvals_pb2
 from morningai.api.tasks.v1 import tasks_pb2 as _tasks_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -45,6 +46,16 @@ class TaskServiceStub:
     """Lists the events of a task, or of a trace ID, in order."""
     CancelTask: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.CancelTaskRequest, _tasks_pb2.CancelTaskResponse]
     """Asks a task to stop; refused once it has ended or its delivery is claimed."""
+    ListApprovals: _grpc.UnaryUnaryMultiCallable[_approvals_pb2.ListApprovalsRequest, _approvals_pb2.ListApprovalsResponse]
+    """Lists what tasks of the tenant ask or asked people for, newest first."""
+    GetApproval: _grpc.UnaryUnaryMultiCallable[_approvals_pb2.GetApprovalRequest, _approvals_pb2.Approval]
+    """Returns one request."""
+    ApproveTask: _grpc.UnaryUnaryMultiCallable[_approvals_pb2.ApproveTaskRequest, _approvals_pb2.Approval]
+    """Lets a task go on. Whoever asked for it may not, unless the tenant's policy says so."""
+    RejectTask: _grpc.UnaryUnaryMultiCallable[_approvals_pb2.RejectTaskRequest, _approvals_pb2.Approval]
+    """Lets a task go on without what it asked for; its other results stand."""
+    DelegateApproval: _grpc.UnaryUnaryMultiCallable[_approvals_pb2.DelegateApprovalRequest, _approvals_pb2.Approval]
+    """Leaves a request to somebody, who alone may decide it then."""
 
 @_typing.type_check_only
 class TaskServiceAsyncStub(TaskServiceStub):
@@ -63,6 +74,16 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """Lists the events of a task, or of a trace ID, in order."""
     CancelTask: _aio.UnaryUnaryMultiCallable[_tasks_pb2.CancelTaskRequest, _tasks_pb2.CancelTaskResponse]  # type: ignore[assignment]
     """Asks a task to stop; refused once it has ended or its delivery is claimed."""
+    ListApprovals: _aio.UnaryUnaryMultiCallable[_approvals_pb2.ListApprovalsRequest, _approvals_pb2.ListApprovalsResponse]  # type: ignore[assignment]
+    """Lists what tasks of the tenant ask or asked people for, newest first."""
+    GetApproval: _aio.UnaryUnaryMultiCallable[_approvals_pb2.GetApprovalRequest, _approvals_pb2.Approval]  # type: ignore[assignment]
+    """Returns one request."""
+    ApproveTask: _aio.UnaryUnaryMultiCallable[_approvals_pb2.ApproveTaskRequest, _approvals_pb2.Approval]  # type: ignore[assignment]
+    """Lets a task go on. Whoever asked for it may not, unless the tenant's policy says so."""
+    RejectTask: _aio.UnaryUnaryMultiCallable[_approvals_pb2.RejectTaskRequest, _approvals_pb2.Approval]  # type: ignore[assignment]
+    """Lets a task go on without what it asked for; its other results stand."""
+    DelegateApproval: _aio.UnaryUnaryMultiCallable[_approvals_pb2.DelegateApprovalRequest, _approvals_pb2.Approval]  # type: ignore[assignment]
+    """Leaves a request to somebody, who alone may decide it then."""
 
 class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
     """Requests and what became of them."""
@@ -114,5 +135,45 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tasks_pb2.CancelTaskResponse, _abc.Awaitable[_tasks_pb2.CancelTaskResponse]]:
         """Asks a task to stop; refused once it has ended or its delivery is claimed."""
+
+    @_abc_1.abstractmethod
+    def ListApprovals(
+        self,
+        request: _approvals_pb2.ListApprovalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_approvals_pb2.ListApprovalsResponse, _abc.Awaitable[_approvals_pb2.ListApprovalsResponse]]:
+        """Lists what tasks of the tenant ask or asked people for, newest first."""
+
+    @_abc_1.abstractmethod
+    def GetApproval(
+        self,
+        request: _approvals_pb2.GetApprovalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_approvals_pb2.Approval, _abc.Awaitable[_approvals_pb2.Approval]]:
+        """Returns one request."""
+
+    @_abc_1.abstractmethod
+    def ApproveTask(
+        self,
+        request: _approvals_pb2.ApproveTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_approvals_pb2.Approval, _abc.Awaitable[_approvals_pb2.Approval]]:
+        """Lets a task go on. Whoever asked for it may not, unless the tenant's policy says so."""
+
+    @_abc_1.abstractmethod
+    def RejectTask(
+        self,
+        request: _approvals_pb2.RejectTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_approvals_pb2.Approval, _abc.Awaitable[_approvals_pb2.Approval]]:
+        """Lets a task go on without what it asked for; its other results stand."""
+
+    @_abc_1.abstractmethod
+    def DelegateApproval(
+        self,
+        request: _approvals_pb2.DelegateApprovalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_approvals_pb2.Approval, _abc.Awaitable[_approvals_pb2.Approval]]:
+        """Leaves a request to somebody, who alone may decide it then."""
 
 def add_TaskServiceServicer_to_server(servicer: TaskServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

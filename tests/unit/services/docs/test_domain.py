@@ -3,7 +3,15 @@ from __future__ import annotations
 import pytest
 
 from morningai.errors import InvalidInput
-from services.docs.domain import Credential, is_commit, parse_credential, parse_remote, parse_revision, parse_source_id
+from services.docs.domain import (
+    Credential,
+    diff_of,
+    is_commit,
+    parse_credential,
+    parse_remote,
+    parse_revision,
+    parse_source_id,
+)
 
 
 @pytest.mark.parametrize(
@@ -142,3 +150,9 @@ def test_a_token_that_git_cannot_send_is_refused_and_not_quoted(token: str) -> N
 
 def test_a_credential_is_shown_without_its_token() -> None:
     assert "token-0123" not in repr(parse_credential("deploy", "token-0123"))
+
+
+def test_a_diff_shows_what_a_version_changes_and_nothing_where_it_changes_nothing():
+    labels = {"old_label": "documents/1@1", "new_label": "documents/1@2"}
+    assert diff_of("a\nb", "a\nc", **labels) == "--- documents/1@1\n+++ documents/1@2\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n"
+    assert diff_of("a\n", "a\n", **labels) == ""
