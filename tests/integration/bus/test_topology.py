@@ -58,3 +58,15 @@ async def test_a_setting_that_jetstream_never_changes_is_told_with_its_remedy(je
     with pytest.raises(FailedPrecondition, match="Stream COMMANDS cannot take today's settings") as refused:
         await ensure_topology(jetstream, ack_wait_seconds=30)
     assert "nats stream rm COMMANDS" in refused.value.remedy
+
+
+async def test_more_replicas_than_nodes_are_refused_with_the_setting(jetstream):
+    with pytest.raises(FailedPrecondition, match="too few nodes for 3 replicas of stream EVENTS") as refused:
+        await ensure_topology(jetstream, ack_wait_seconds=30, replicas=3)
+    assert "MORNINGAI_BUS_REPLICAS" in refused.value.remedy
+
+
+async def test_a_stream_that_exists_is_refused_more_replicas_than_nodes_too(jetstream):
+    await ensure_topology(jetstream, ack_wait_seconds=30)
+    with pytest.raises(FailedPrecondition, match="too few nodes for 3 replicas of stream EVENTS"):
+        await ensure_topology(jetstream, ack_wait_seconds=30, replicas=3)
