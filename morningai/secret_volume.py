@@ -17,17 +17,19 @@ from pathlib import Path
 from psycopg.conninfo import make_conninfo
 
 from morningai.bus.permissions import BUS_OWNER, SERVICES
-from morningai.bus.server_config import CALLOUT_USER, ISSUER, nats_tls, server_config
+from morningai.bus.server_config import CALLOUT_USER, ISSUER, ClusterNode, nats_tls, server_config
 from morningai.db.migrate import LOGINS, password_variable
 from morningai.embedded.data_dir import write_private_file
 from morningai.secrets.key_ring import KEEPERS, make_key
 
 DATABASE_HOST_VARIABLE = "MORNINGAI_DATABASE_HOST"
 BUS_CERTIFICATE_VARIABLE = "MORNINGAI_NATS_CERTIFICATE_FILE"
+BUS_NODES_VARIABLE = "MORNINGAI_NATS_NODES"
 BUS_KEY_VARIABLE = "MORNINGAI_NATS_KEY_FILE"
 DATABASE = "morningai"
 SUPERUSER = "postgres"
 OWNERS = (*SERVICES, "migrate", "nats")
+ROUTES_PORT = 6222
 BUS_STORE = Path("/data/jetstream")
 
 
@@ -38,6 +40,7 @@ class SecretVolume:
     root: Path
     owners: Mapping[str, tuple[int, int]]
     bus_tls: str = ""
+    bus_nodes: tuple[str, ...] = ()
 
     def fill(self, database_host: str) -> None:
         superuser = self._keep("postgres", "password")
@@ -54,6 +57,11 @@ class SecretVolume:
         for service in KEEPERS:
             self._keep(service, "morningai_secret_keys", new=make_key("k1"))
         self._write("nats", "nats-server.conf", server_config(bus, store_folder=BUS_STORE, tls=self.bus_tls))
+        routes = tuple(f"{node}:{ROUTES_PORT}" for node in self.bus_nodes)
+        for name in self.bus_nodes:
+            node = ClusterNode(name, listen=f"0.0.0.0:{ROUTES_PORT}", routes=routes)
+            config = server_config(bus, store_folder=BUS_STORE, tls=self.bus_tls, node=node)
+            self._write("nats", f"{name}.conf", config)
 
     def _keep(self, owner: str, name: str, *, new: str | None = None) -> str:
         """What the file holds; made first where it is missing."""
@@ -81,6 +89,11 @@ def bus_tls() -> str:
     return nats_tls(certificate, key)
 
 
+def bus_nodes() -> tuple[str, ...]:
+    """The hosts of a cluster; none without one."""
+    return tuple(name.strip() for name in os.environ.get(BUS_NODES_VARIABLE, "").split(",") if name.strip())
+
+
 def system_users() -> dict[str, tuple[int, int]]:
     return {
         user.pw_name: (user.pw_uid, user.pw_gid) for user in pwd.getpwall() if user.pw_name in (*SERVICES, *_OTHERS)
@@ -99,4 +112,4 @@ def _dsn(host: str, user: str, password: str) -> str:
 
 
 if __name__ == "__main__":
-    SecretVolume(Path(sys.argv[1]), system_users(), bus_tls()).fill(os.environ[DATABASE_HOST_VARIABLE])
+    SecretVolume(Path(sys.argv[1]), system_users(), bus_tls(), bus_nodes()).fill(os.environ[DATABASE_HOST_VARIABLE])

@@ -120,13 +120,14 @@ async def _audit(service: Service) -> None:
 
 async def _connect(service: Service) -> tuple[Bus, Relay]:
     nats, jetstream = await broker.connect(service.name, service.settings)
-    ack_wait_seconds = service.settings.ack_wait_seconds
+    ack_wait_seconds, replicas = service.settings.ack_wait_seconds, service.settings.bus_replicas
     if service.name == BUS_OWNER:
-        await ensure_topology(jetstream, ack_wait_seconds=ack_wait_seconds)
+        await ensure_topology(jetstream, ack_wait_seconds=ack_wait_seconds, replicas=replicas)
         keeping = partial(
             keep_topology,
             jetstream,
             ack_wait_seconds=ack_wait_seconds,
+            replicas=replicas,
             on_made=lambda made_at: resend_lost(service.database, made_at=made_at),
         )
         service.background = [*service.background, keeping]

@@ -35,7 +35,10 @@ class ServiceSettings(BaseSettings):
 
     database_dsn: str = Field(description="libpq connection string of the service's login")
     relay_dsn: str = Field(description="libpq connection string of the service's relay login")
-    nats_url: str = Field(description="nats://host:port, or tls://host:port")
+    nats_url: str = Field(description="nats://host:port, or tls://host:port; of a cluster the nodes, by commas")
+    bus_replicas: int | None = Field(
+        default=None, ge=1, le=5, description="nodes of the bus that keep each message; without it as the streams are"
+    )
     nats_user: str
     nats_password: str
     nats_ca_file: Path | None = Field(
@@ -68,6 +71,17 @@ class ServiceSettings(BaseSettings):
     ended_work_hours: float = Field(default=24.0, ge=1, description="leases, checkpoints and steps of ended work")
     task_days: float = Field(default=90.0, ge=8, description="ended tasks with their events, and dead letters")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+
+    @property
+    def nats_urls(self) -> list[str]:
+        return [url.strip() for url in self.nats_url.split(",")]
+
+    @field_validator("bus_replicas")
+    @classmethod
+    def _must_have_a_majority(cls, value: int | None) -> int | None:
+        if value is not None and value % 2 == 0:
+            raise ValueError("must be 1, 3 or 5: an even number outlives no more deaths than the odd one below it")
+        return value
 
     @field_validator("inbox_days")
     @classmethod

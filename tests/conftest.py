@@ -308,9 +308,14 @@ async def _running(service: str, settings: ServiceSettings, handlers: Handlers) 
 async def _make_consumers(service: str, settings: ServiceSettings) -> None:
     """What the bus's owner does at its start, for one service and with this test's acknowledgement wait."""
     connection = await nats.connect(
-        settings.nats_url, user=BUS_OWNER, password=PASSWORD, inbox_prefix=inbox_prefix(BUS_OWNER).encode()
+        settings.nats_urls, user=BUS_OWNER, password=PASSWORD, inbox_prefix=inbox_prefix(BUS_OWNER).encode()
     )
-    await ensure_topology(connection.jetstream(), ack_wait_seconds=settings.ack_wait_seconds, services=[service])
+    await ensure_topology(
+        connection.jetstream(),
+        ack_wait_seconds=settings.ack_wait_seconds,
+        replicas=settings.bus_replicas,
+        services=[service],
+    )
     await connection.close()
 
 

@@ -65,7 +65,7 @@ async def connect(service: str, settings: ServiceSettings) -> tuple[NatsBroker, 
     """Connect as the service's own user; reconnects for ever afterwards."""
     context = bus_context(settings)
     broker = NatsBroker(
-        settings.nats_url,
+        settings.nats_urls,
         name=f"morningai-{service}",
         security=NatsUserPassword(
             settings.nats_user,

@@ -6,8 +6,10 @@ and their acknowledgements leave it under another name, so that nothing a subscr
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from morningai.bus import subjects
@@ -22,6 +24,8 @@ CALLOUT_USER = "callout"
 CALLOUT_SUBJECT = "$SYS.REQ.USER.AUTH"
 LEAVING_SUBJECT = f"$SYS.ACCOUNT.{SUBSCRIBERS_ACCOUNT}.DISCONNECT"
 ISSUER = "issuer"
+CLUSTER = "morningai"
+ROUTES_USER = "route"
 # What the configuration needs one secret of each for.
 BUS_SECRETS = (*SERVICES, CALLOUT_USER, ISSUER)
 AUTHENTICATION_SECONDS = 2
@@ -56,15 +60,47 @@ def nats_tls(certificate: Path, key: Path) -> str:
     return f"tls {json.dumps(files)}\n"
 
 
-def server_config(secrets: Mapping[str, str], *, store_folder: Path, tls: str = "") -> str:
+@dataclass(frozen=True)
+class ClusterNode:
+    """One node: its name, the address it is found at, and the addresses (host:port) of all nodes, its own too."""
+
+    name: str
+    listen: str
+    routes: tuple[str, ...]
+
+
+def nats_cluster(node: ClusterNode, secrets: Mapping[str, str]) -> str:
+    """Makes the server a node of a cluster; nodes know each other by a password that is derived from the issuer's.
+
+    Clients are not told of the nodes' addresses, which are inside; they are given the ones to use.
+    """
+    password = hashlib.sha256(f"morningai.bus.routes|{secrets[ISSUER]}".encode()).hexdigest()
+    cluster = {
+        "name": CLUSTER,
+        "listen": node.listen,
+        "no_advertise": True,
+        "authorization": {"user": ROUTES_USER, "password": password, "timeout": AUTHENTICATION_SECONDS},
+        "routes": [f"nats://{ROUTES_USER}:{password}@{address}" for address in node.routes],
+    }
+    return f"cluster {json.dumps(cluster, indent=2)}\n"
+
+
+def server_config(
+    secrets: Mapping[str, str], *, store_folder: Path, tls: str = "", node: ClusterNode | None = None
+) -> str:
     """A whole configuration for a server of its own, in a container; its state is told on loopback alone."""
     return (
         "listen: 0.0.0.0:4222\n"
         "http: 127.0.0.1:8222\n"
+        f"{_node(node, secrets)}"
         f"jetstream {{ store_dir: {json.dumps(str(store_folder))}, max_memory_store: 64MB, max_file_store: 4GB }}\n"
         f"{tls}"
         f"{nats_authorization(secrets)}"
     )
+
+
+def _node(node: ClusterNode | None, secrets: Mapping[str, str]) -> str:
+    return f"server_name: {json.dumps(node.name)}\n{nats_cluster(node, secrets)}" if node else ""
 
 
 def _accounts(secrets: Mapping[str, str]) -> dict[str, object]:

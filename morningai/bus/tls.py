@@ -11,14 +11,15 @@ from morningai.settings import ServiceSettings, SettingsInvalid
 
 def bus_context(settings: ServiceSettings) -> ssl.SSLContext | None:
     """None for a plain connection. Raises SettingsInvalid for one that would leave this machine without a word."""
-    address = urlsplit(settings.nats_url)
-    if address.scheme == "tls":
+    addresses = [urlsplit(url) for url in settings.nats_urls]
+    if all(address.scheme == "tls" for address in addresses):
         return _context(settings)
-    if settings.nats_ca_file is not None:
+    if settings.nats_ca_file is not None or any(address.scheme == "tls" for address in addresses):
         raise SettingsInvalid(
-            "The settings are wrong.\nMORNINGAI_NATS_URL: write tls://host:port, there is an authority."
+            "The settings are wrong.\nMORNINGAI_NATS_URL: write tls://host:port for each, or no authority."
         )
-    check_plaintext(address.netloc, allowed=settings.allow_plaintext)
+    for address in addresses:
+        check_plaintext(address.netloc, allowed=settings.allow_plaintext)
     return None
 
 

@@ -14,7 +14,7 @@ import psycopg
 import structlog
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StreamConfig
-from nats.js.errors import APIError, BadRequestError, NotFoundError
+from nats.js.errors import APIError, BadRequestError, NotFoundError, ServerError
 from nats.js.errors import Error as JetStreamError
 from psycopg_pool import PoolTimeout
 
@@ -31,6 +31,8 @@ ASK_AGAIN_SECONDS = 0.1
 MOST_UNACKNOWLEDGED = 1000
 # JetStream's code for "stream name already in use with a different configuration".
 NAME_IN_USE = 10058
+# "no suitable peers for placement", "insufficient resources", "replicas > 1 not supported in non-clustered mode"
+TOO_FEW_NODES = (10005, 10023, 10074)
 
 STREAMS = (
     StreamConfig(
@@ -54,14 +56,19 @@ STREAMS = (
 
 
 async def ensure_topology(
-    jetstream: JetStreamContext, *, ack_wait_seconds: float, services: Iterable[str] = SERVICES
+    jetstream: JetStreamContext,
+    *,
+    ack_wait_seconds: float,
+    replicas: int | None = None,
+    services: Iterable[str] = SERVICES,
 ) -> None:
     """Make the streams and the services' consumers; what exists is kept, and takes today's settings.
 
-    Raises FailedPrecondition for a setting that JetStream does not change on a stream that exists.
+    A consumer has as many replicas as its stream; without `replicas` that is as many as it has, or one. Raises
+    FailedPrecondition for a setting that JetStream does not change on a stream that exists, and for too few nodes.
     """
     for stream in STREAMS:
-        await _ensure_stream(jetstream, stream)
+        await _ensure_stream(jetstream, stream.evolve(num_replicas=replicas))
     for service in services:
         for subscription in subscriptions_of(service):
             await jetstream.add_consumer(subscription.stream, _consumer(subscription, ack_wait_seconds))
@@ -72,8 +79,14 @@ async def _ensure_stream(jetstream: JetStreamContext, stream: StreamConfig) -> N
         await jetstream.add_stream(stream)
         return
     except BadRequestError as error:
+        if error.err_code in TOO_FEW_NODES:
+            raise _too_few_nodes(stream, error) from error
         if error.err_code != NAME_IN_USE:
             raise
+    except ServerError as error:
+        if error.err_code in TOO_FEW_NODES:
+            raise _too_few_nodes(stream, error) from error
+        raise
     kept = (await jetstream.stream_info(str(stream.name))).config
     wanted = kept.evolve(**_own_settings(stream))
     if wanted != kept:
@@ -84,6 +97,8 @@ async def _update(jetstream: JetStreamContext, stream: StreamConfig) -> None:
     try:
         await jetstream.update_stream(stream)
     except APIError as error:
+        if error.err_code in TOO_FEW_NODES:
+            raise _too_few_nodes(stream, error) from error
         raise FailedPrecondition(
             f"Stream {stream.name} cannot take today's settings: {error.description}.",
             remedy=f"Stop the services, delete the stream (`nats stream rm {stream.name}`), and start them again.",
@@ -91,14 +106,25 @@ async def _update(jetstream: JetStreamContext, stream: StreamConfig) -> None:
     log.info("bus.stream.updated", stream=stream.name)
 
 
+def _too_few_nodes(stream: StreamConfig, error: APIError) -> FailedPrecondition:
+    return FailedPrecondition(
+        f"The bus has too few nodes for {stream.num_replicas} replicas of stream {stream.name}: {error.description}.",
+        remedy="Start the other nodes of the cluster, or set MORNINGAI_BUS_REPLICAS to fewer.",
+    )
+
+
 def _own_settings(stream: StreamConfig) -> dict[str, object]:
-    """What is set here; the rest, e.g. the number of replicas, is the operator's."""
+    """What is set here; the rest, e.g. the number of messages, is the operator's."""
     unset = vars(StreamConfig())
     return {name: value for name, value in vars(stream).items() if value != unset[name]}
 
 
 async def keep_topology(
-    jetstream: JetStreamContext, *, ack_wait_seconds: float, on_made: Callable[[datetime], Awaitable[object]]
+    jetstream: JetStreamContext,
+    *,
+    ack_wait_seconds: float,
+    on_made: Callable[[datetime], Awaitable[object]],
+    replicas: int | None = None,
 ) -> None:
     """Runs until cancelled: a bus that lost its state gets its streams and consumers back.
 
@@ -110,7 +136,7 @@ async def keep_topology(
             made_at = await _made_at(jetstream)
             if made_at is None:
                 log.warning("bus.topology.restored")
-                await ensure_topology(jetstream, ack_wait_seconds=ack_wait_seconds)
+                await ensure_topology(jetstream, ack_wait_seconds=ack_wait_seconds, replicas=replicas)
                 made_at = await _made_at(jetstream)
             if made_at is not None and made_at != told:
                 await on_made(made_at)

@@ -91,3 +91,11 @@ def test_the_bus_speaks_tls_with_the_files_that_are_named(monkeypatch, tmp_path)
     monkeypatch.setenv("MORNINGAI_NATS_KEY_FILE", "/tls/bus.key")
     SecretVolume(tmp_path, {}, bus_tls()).fill("postgres")
     assert '"cert_file": "/tls/bus.pem"' in (tmp_path / "nats" / "nats-server.conf").read_text()
+
+
+def test_each_node_of_a_cluster_has_its_own_configuration_with_the_routes_to_all(tmp_path: Path) -> None:
+    SecretVolume(tmp_path, dict.fromkeys(SERVICES, OWN), bus_nodes=("a", "b")).fill("postgres")
+    first, second = (contents(tmp_path)[f"nats/{name}.conf"] for name in ("a", "b"))
+    assert first.replace('server_name: "a"', 'server_name: "b"') == second
+    assert "@a:6222" in first
+    assert "@b:6222" in first

@@ -80,7 +80,7 @@ async def _connected(settings: Settings, user: str, password: str) -> AsyncItera
     """A client that comes back for ever."""
     context = bus_context(settings)
     client = await nats.connect(
-        settings.nats_url,
+        settings.nats_urls,
         tls=context,
         tls_handshake_first=context is not None,
         user=user,

@@ -75,3 +75,15 @@ async def test_a_missing_consumer_is_made_again_though_somebody_else_has_one_mor
     await asyncio.wait_for(told.wait(), 10)
     keeping.cancel()
     assert (await spectator.consumer_info(EVENTS.name, "gateway-tasks")).name == "gateway-tasks"
+
+
+async def test_more_replicas_than_nodes_are_refused_with_the_setting(jetstream):
+    with pytest.raises(FailedPrecondition, match="too few nodes for 3 replicas of stream EVENTS") as refused:
+        await ensure_topology(jetstream, ack_wait_seconds=30, replicas=3)
+    assert "MORNINGAI_BUS_REPLICAS" in refused.value.remedy
+
+
+async def test_a_stream_that_exists_is_refused_more_replicas_than_nodes_too(jetstream):
+    await ensure_topology(jetstream, ack_wait_seconds=30)
+    with pytest.raises(FailedPrecondition, match="too few nodes for 3 replicas of stream EVENTS"):
+        await ensure_topology(jetstream, ack_wait_seconds=30, replicas=3)
