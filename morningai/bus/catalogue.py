@@ -101,6 +101,7 @@ CATALOGUE: tuple[MessageType, ...] = (
     _command(events.PublishDocument, ("orchestrator",), {"docs": "control"}),
     _command(events.CancelWork, ("orchestrator",), dict.fromkeys(GENERATORS, "control")),
     _command(events.CancelTask, ("tenancy",), {"orchestrator": "control"}),
+    _command(events.StartTask, ("orchestrator",), {"orchestrator": "control"}),
     _command(events.StepTimedOut, ("orchestrator",), {"orchestrator": "control"}),
 )
 BY_NAME: Mapping[str, MessageType] = {message.name: message for message in CATALOGUE}

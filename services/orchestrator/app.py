@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from morningai.api.tasks.v1 import tasks_pb2_grpc
 from morningai.rpc.listening import listening_of
 from morningai.rpc.server import RpcServer
 from morningai.service import Service, make_database
 from services.orchestrator.grpc_api import TaskServicer
 from services.orchestrator.handlers import make_handlers
+from services.orchestrator.repository import set_concurrency
 from services.orchestrator.settings import Settings
 
 NAME = "orchestrator"
@@ -18,4 +21,12 @@ def make_service(settings: Settings) -> Service:
     rpc = RpcServer(settings.grpc_address, ["morningai.api.tasks.v1.TaskService"], listening=listening_of(settings))
     servicer = TaskServicer(database)  # type: ignore[abstract]  # the gateway serves the other methods
     tasks_pb2_grpc.add_TaskServiceServicer_to_server(servicer, rpc.server)
-    return Service(NAME, settings, database, relay_holder, handlers=make_handlers(settings), rpc=rpc)
+    return Service(
+        NAME,
+        settings,
+        database,
+        relay_holder,
+        handlers=make_handlers(settings),
+        rpc=rpc,
+        starting=[partial(set_concurrency, database, settings.concurrent_tasks)],
+    )

@@ -44,7 +44,7 @@ class TaskServiceStub:
     ListTaskEvents: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.ListTaskEventsRequest, _tasks_pb2.ListTaskEventsResponse]
     """Lists the events of a task, or of a trace ID, in order."""
     CancelTask: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.CancelTaskRequest, _tasks_pb2.CancelTaskResponse]
-    """Asks a task to stop; refused once it has ended or its delivery is claimed."""
+    """Asks a task to stop, queued or running; refused once it has ended or its delivery is claimed."""
 
 @_typing.type_check_only
 class TaskServiceAsyncStub(TaskServiceStub):
@@ -62,7 +62,7 @@ class TaskServiceAsyncStub(TaskServiceStub):
     ListTaskEvents: _aio.UnaryUnaryMultiCallable[_tasks_pb2.ListTaskEventsRequest, _tasks_pb2.ListTaskEventsResponse]  # type: ignore[assignment]
     """Lists the events of a task, or of a trace ID, in order."""
     CancelTask: _aio.UnaryUnaryMultiCallable[_tasks_pb2.CancelTaskRequest, _tasks_pb2.CancelTaskResponse]  # type: ignore[assignment]
-    """Asks a task to stop; refused once it has ended or its delivery is claimed."""
+    """Asks a task to stop, queued or running; refused once it has ended or its delivery is claimed."""
 
 class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
     """Requests and what became of them."""
@@ -113,6 +113,6 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tasks_pb2.CancelTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tasks_pb2.CancelTaskResponse, _abc.Awaitable[_tasks_pb2.CancelTaskResponse]]:
-        """Asks a task to stop; refused once it has ended or its delivery is claimed."""
+        """Asks a task to stop, queued or running; refused once it has ended or its delivery is claimed."""
 
 def add_TaskServiceServicer_to_server(servicer: TaskServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
