@@ -110,6 +110,7 @@ CATALOGUE: tuple[MessageType, ...] = (
     _command(events.PublishDocument, ("orchestrator",), {"docs": "control"}),
     _command(events.CancelWork, ("orchestrator",), dict.fromkeys(GENERATORS, "control")),
     _command(events.CancelTask, ("tenancy",), {"orchestrator": "control"}),
+    _command(events.StartTask, ("orchestrator",), {"orchestrator": "control"}),
     _command(events.StepTimedOut, ("orchestrator",), {"orchestrator": "control"}),
     _command(events.ApprovalDue, ("orchestrator",), {"orchestrator": "control"}),
 )

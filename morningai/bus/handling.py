@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import psycopg
 from google.protobuf.message import Message
 
 from morningai.bus import inbox, outbox
@@ -17,24 +19,35 @@ from morningai.errors import Poison, Unauthenticated
 ShortHandler: TypeAlias = Callable[[Session, Envelope, Message], Awaitable[None]]
 Acknowledge: TypeAlias = Callable[[], Awaitable[None]]
 
+# After that the bus brings the message again, later.
+QUICK_TRIES = 5
+
 
 @dataclass(frozen=True)
 class Short:
-    """Handles a message inside one transaction, which commits before the acknowledgement."""
+    """Handles a message inside one transaction, which commits before the acknowledgement.
+
+    A transaction that lost a race for something is run again at once, and finds it taken.
+    """
 
     handle: ShortHandler
 
     async def __call__(self, database: Database, envelope: Envelope, *, consumer: str) -> None:
-        message = envelope.message()
         try:
-            async with database.tenant_session(envelope.seal) as session:
-                check_seal(session, envelope)
-                if await inbox.receive(session, envelope, consumer=consumer):
-                    await self.handle(session, envelope, message)
-                else:
-                    await outbox.reply_again(session, envelope.id)
+            for _ in range(QUICK_TRIES - 1):
+                with suppress(psycopg.errors.SerializationFailure):
+                    return await self._run(database, envelope, consumer)
+            await self._run(database, envelope, consumer)
         except Unauthenticated as error:
             raise Poison(f"The seal of {envelope.type.short_name} {envelope.id} is not valid.") from error
+
+    async def _run(self, database: Database, envelope: Envelope, consumer: str) -> None:
+        async with database.tenant_session(envelope.seal) as session:
+            check_seal(session, envelope)
+            if await inbox.receive(session, envelope, consumer=consumer):
+                await self.handle(session, envelope, envelope.message())
+            else:
+                await outbox.reply_again(session, envelope.id)
 
 
 def check_seal(session: Session, envelope: Envelope) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import LiteralString
 from uuid import UUID
 
@@ -17,6 +17,8 @@ from morningai.errors import Permanent
 
 # NATS takes 1 MiB with the headers; larger things are rows, and messages name them.
 LARGEST_BODY_BYTES = 900_000
+# When a held message is due; whoever lets it go says when instead.
+HELD = datetime.max.replace(tzinfo=UTC)
 INSERT: LiteralString = """
 INSERT INTO outbox (task_id, type, subject, body, traceparent, causation_id, work_id, due_at)
 VALUES (%(task_id)s, %(type)s, %(subject)s, %(body)s, %(traceparent)s, %(causation_id)s, %(work_id)s,

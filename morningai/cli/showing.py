@@ -15,7 +15,16 @@ from morningai.cli.outcome import Outcome
 from morningai.cli.output import Output
 from morningai.cli.progress import step_detail
 from morningai.cli.safe_text import safe
-from morningai.cli.wording import STYLES, change_state, citation, provenance_line, step_state, task_state
+from morningai.cli.wording import (
+    STYLES,
+    change_state,
+    citation,
+    clock,
+    provenance_line,
+    step_state,
+    task_priority,
+    task_state,
+)
 
 INDENT = 2
 DIFF_STYLES = (("+++", "bold"), ("---", "bold"), ("diff ", "bold"), ("@@", "cyan"), ("+", "green"), ("-", "red"))
@@ -101,6 +110,16 @@ def show_steps(output: Output, steps: Iterable[tasks.Step]) -> None:
         state = step_state(step.state)
         said = safe(step_detail(step))
         output.show(Text.assemble("  ", step.step.ljust(10), (state.ljust(10), STYLES.get(state, "")), said))
+
+
+def show_queue_place(output: Output, task: tasks.Task) -> None:
+    """Nothing for a task that is not queued, or whose place is not known."""
+    if not task.HasField("queue_place"):
+        return
+    place = task.queue_place
+    start = clock(place.estimated_start_time)
+    when = f"starts at about {start}" if start else "when it starts is not known yet"
+    output.line(f"  number {place.position} in the queue · {task_priority(task.priority)} priority · {when}")
 
 
 def diff_text(patch: str) -> Text:

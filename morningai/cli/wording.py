@@ -56,6 +56,10 @@ def task_kind(kind: int) -> str:
     return _word(tasks.TaskKind.DESCRIPTOR, kind)
 
 
+def task_priority(priority: int) -> str:
+    return _word(tasks.TaskPriority.DESCRIPTOR, priority)
+
+
 def source_kind(kind: int) -> str:
     return _word(sources.SourceKind.DESCRIPTOR, kind)
 

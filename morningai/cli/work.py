@@ -26,19 +26,37 @@ KINDS = {
     "change": api.TASK_KIND_CHANGE,
 }
 
+PRIORITIES = {
+    "low": api.TASK_PRIORITY_LOW,
+    "normal": api.TASK_PRIORITY_NORMAL,
+    "high": api.TASK_PRIORITY_HIGH,
+}
 
-def run_task(invocation: Invocation, instruction: str, *, source: str | None, kinds: Sequence[str]) -> ExitCode:
+
+def run_task(
+    invocation: Invocation, instruction: str, *, source: str | None, kinds: Sequence[str], priority: str = "normal"
+) -> ExitCode:
     if not instruction.strip():
         raise InvalidInput("instruction", "is empty.", remedy="Say what you want to know or to change.")
     with invocation.gateway() as gateway:
-        task = create_task(gateway, instruction, source=source_name(gateway, source), kinds=kinds)
+        task = create_task(
+            gateway, instruction, source=source_name(gateway, source), kinds=kinds, priority=PRIORITIES[priority]
+        )
         invocation.output.note(f"{task.name} · trace {task.trace_id}")
         return watch_to_the_end(invocation.output, gateway, task.name)
 
 
-def create_task(gateway: Gateway, instruction: str, *, source: str, kinds: Sequence[str]) -> api.Task:
+def create_task(
+    gateway: Gateway,
+    instruction: str,
+    *,
+    source: str,
+    kinds: Sequence[str],
+    priority: api.TaskPriority.ValueType = api.TASK_PRIORITY_NORMAL,
+) -> api.Task:
     """The request_id makes a repetition after a lost reply the same task."""
-    task = api.Task(instruction=instruction, source=source, kinds=[KINDS[kind] for kind in dict.fromkeys(kinds)])
+    wanted = [KINDS[kind] for kind in dict.fromkeys(kinds)]
+    task = api.Task(instruction=instruction, source=source, kinds=wanted, priority=priority)
     return gateway.call(gateway.tasks.CreateTask, api.CreateTaskRequest(task=task, request_id=str(uuid4())))
 
 

@@ -12,7 +12,17 @@ from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.bus.catalogue import CATALOGUE, MessageType
 from morningai.errors import InvalidInput
 from morningai.rpc.time import timestamp
-from services.gateway.domain.tasks import Failure, NewTask, Step, Task, TaskChange, TaskKind, TaskState, check_new_task
+from services.gateway.domain.tasks import (
+    Failure,
+    NewTask,
+    Step,
+    Task,
+    TaskChange,
+    TaskKind,
+    TaskPriority,
+    TaskState,
+    check_new_task,
+)
 
 
 def event_type_of(message_type: MessageType) -> str:
@@ -35,6 +45,7 @@ def new_task_of(request: api.CreateTaskRequest) -> NewTask:
         instruction=request.task.instruction,
         source=request.task.source,
         kinds=tuple(_kind(kind) for kind in request.task.kinds),
+        priority=_priority(request.task.priority),
     )
 
 
@@ -76,6 +87,7 @@ def task_message(task: Task) -> api.Task:
         create_time=timestamp(task.created_at),
         update_time=timestamp(task.updated_at),
         end_time=timestamp(task.ended_at),
+        priority=priority_value(task.priority),
     )
 
 
@@ -87,6 +99,10 @@ def failure_message(failure: Failure | None) -> api.Failure | None:
 
 def kind_values(kinds: tuple[TaskKind, ...]) -> list[api.TaskKind.ValueType]:
     return [api.TaskKind.Value(f"TASK_KIND_{kind.upper()}") for kind in kinds]
+
+
+def priority_value(priority: TaskPriority) -> api.TaskPriority.ValueType:
+    return api.TaskPriority.Value(f"TASK_PRIORITY_{priority.upper()}")
 
 
 def _step_message(step: Step) -> api.Step:
@@ -109,6 +125,13 @@ def _kind(kind: int) -> TaskKind:
     if kind not in names:
         raise InvalidInput("task.kinds", f"{kind} is not a kind.", remedy="Use answer, faq, document or change.")
     return names[api.TaskKind.Value(api.TaskKind.Name(api.TaskKind.ValueType(kind)))]
+
+
+def _priority(priority: int) -> TaskPriority:
+    names = {priority_value(name): name for name in TaskPriority} | {0: TaskPriority.NORMAL}
+    if priority not in names:
+        raise InvalidInput("task.priority", f"{priority} is not a priority.", remedy="Use low, normal or high.")
+    return names[api.TaskPriority.ValueType(priority)]
 
 
 def _failure_of(message: api.Failure) -> Failure:

@@ -12,6 +12,7 @@ from morningai.rpc.server import RpcServer
 from morningai.service import Service, make_database
 from services.orchestrator.grpc_api import TaskServicer
 from services.orchestrator.handlers import make_handlers
+from services.orchestrator.repository import set_concurrency
 from services.orchestrator.settings import Settings
 
 NAME = "orchestrator"
@@ -34,6 +35,7 @@ def make_service(settings: Settings) -> Service:
         relay_holder,
         handlers=make_handlers(settings),
         rpc=rpc,
+        starting=[partial(set_concurrency, database, settings.concurrent_tasks)],
         retention=make_retention(settings),
     )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from uuid import UUID
 
+from morningai import telemetry
 from morningai.api.events.v1 import events_pb2 as events
 from morningai.bus import outbox
 from morningai.db.session import Session
@@ -11,14 +13,28 @@ from services.orchestrator import approvals, repository, task_events
 from services.orchestrator.domain import End, Step, StepName, StepResult, StepState, Task, TaskState
 
 NO_CAUSE = StepResult()
+# Of a task that never ran.
+NO_GRAPH = 0
 
 
 def is_being_delivered(steps: Sequence[Step]) -> bool:
     return any(step.step == StepName.PUBLISH for step in steps)
 
 
+async def lock_or_insert(session: Session, task_id: UUID) -> Task:
+    """The task to cancel. One whose request has not come yet is written down, so that it never starts."""
+    task = await repository.lock_task(session, task_id)
+    if task is None:
+        unseen = Task(task_id, "", "", (), TaskState.QUEUED, NO_GRAPH, telemetry.current_traceparent())
+        task = await repository.insert_task(session, unseen) or await repository.lock_task(session, task_id)
+    assert task is not None
+    return task
+
+
 async def cancel(session: Session, task: Task, steps: Sequence[Step], *, cause: StepResult = NO_CAUSE) -> None:
     """`cause` says why, where it was not whoever asked for the task."""
+    if task.start_id:
+        await outbox.withdraw(session, task.start_id)
     running = [step for step in steps if step.state == StepState.RUNNING]
     for step in running:
         ended = await repository.end_step(

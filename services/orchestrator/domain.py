@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import TypedDict
 from uuid import UUID
 
@@ -13,6 +13,10 @@ LONGEST_RESEND_SECONDS = 600.0
 
 
 class TaskState(StrEnum):
+    """Admitted is a task that was queued and got a slot; clients see it queued until it starts."""
+
+    QUEUED = "queued"
+    ADMITTED = "admitted"
     RUNNING = "running"
     WAITING_FOR_APPROVAL = "waiting_for_approval"
     SUCCEEDED = "succeeded"
@@ -22,7 +26,13 @@ class TaskState(StrEnum):
     EXPIRED = "expired"
 
 
-OPEN = frozenset({TaskState.RUNNING, TaskState.WAITING_FOR_APPROVAL})
+OPEN = frozenset({TaskState.QUEUED, TaskState.ADMITTED, TaskState.RUNNING, TaskState.WAITING_FOR_APPROVAL})
+
+
+class Priority(IntEnum):
+    LOW = 1
+    NORMAL = 2
+    HIGH = 3
 
 
 class StepState(StrEnum):
@@ -90,7 +100,7 @@ class StepResult(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Task:
-    """`traceparent` is that of the request, for what a later call causes."""
+    """`traceparent` is the request's, for what a later call causes; `start_id` is the held message that starts it."""
 
     task_id: UUID
     instruction: str
@@ -99,6 +109,21 @@ class Task:
     state: TaskState
     graph_version: int
     traceparent: str
+    priority: Priority = Priority.NORMAL
+    start_id: UUID | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be cancelled still."""
+        return self.state in OPEN
+
+
+@dataclass(frozen=True)
+class QueuePlace:
+    """Where a task stands among its tenant's queued ones, and when it starts if they go on as lately."""
+
+    position: int
+    estimated_start: datetime | None
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from morningai.bus.broker import Handlers
 from morningai.bus.envelope import Envelope
 from morningai.bus.handling import Short
 from morningai.db.session import Session
-from morningai.errors import Conflict, Poison
+from morningai.errors import Poison
 from services.orchestrator import approval_rows, approvals, repository, task_events, workflow
-from services.orchestrator.cancellation import cancel, is_being_delivered
+from services.orchestrator.cancellation import cancel, is_being_delivered, lock_or_insert
 from services.orchestrator.domain import (
-    OPEN,
     ApprovalState,
+    Priority,
     Step,
     StepName,
     StepResult,
@@ -65,6 +65,7 @@ def make_handlers(settings: Settings) -> Handlers:
     return {
         events.TaskRequested: Short(partial(on_task_requested, settings)),
         events.CancelTask: Short(on_cancel_task),
+        events.StartTask: Short(partial(on_start_task, settings)),
         events.StepTimedOut: Short(partial(on_step_timed_out, settings)),
         events.ApprovalDue: Short(partial(on_approval_due, settings)),
         **{reply: Short(partial(on_reply, settings)) for reply in REPLIES},
@@ -78,14 +79,42 @@ async def on_task_requested(settings: Settings, session: Session, envelope: Enve
         instruction=message.instruction,
         source=message.source,
         kinds=tuple(KINDS[kind] for kind in message.kinds),
-        state=TaskState.RUNNING,
+        state=TaskState.QUEUED,
         graph_version=workflow.NEWEST_GRAPH,
         traceparent=envelope.traceparent,
+        priority=Priority(message.priority or Priority.NORMAL),
     )
-    await repository.insert_task(session, task)
+    placed = await repository.insert_task(session, task)
+    if placed is None:
+        return
+    if placed.state == TaskState.QUEUED:
+        await _queue(session, placed)
+    else:
+        await _start(TaskContext(session, placed, settings))
+
+
+async def on_start_task(settings: Settings, session: Session, envelope: Envelope, message: Message) -> None:
+    """A queued task got a slot; it may have been cancelled meanwhile."""
+    task = await repository.lock_task(session, envelope.task_id)
+    if task is None:
+        raise Poison(f"StartTask {envelope.id} is about a task that was never queued.")
+    if task.state == TaskState.ADMITTED:
+        await repository.start_task(session, task.task_id)
+        await _start(TaskContext(session, replace(task, state=TaskState.RUNNING), settings))
+
+
+async def _queue(session: Session, task: Task) -> None:
+    start_id = await outbox.emit(
+        session, events.StartTask(), task_id=task.task_id, to="orchestrator", due_at=outbox.HELD
+    )
+    await repository.set_start(session, task.task_id, start_id)
+
+
+async def _start(context: TaskContext) -> None:
+    session, task = context.session, context.task
     await task_events.emit_started(session, task)
     if await repository.principal_may(session, CREATING_SCOPE):
-        await workflow.start(TaskContext(session, task, settings))
+        await workflow.start(context)
     else:
         await cancel(session, task, [], cause=NOT_PERMITTED)
 
@@ -93,11 +122,9 @@ async def on_task_requested(settings: Settings, session: Session, envelope: Enve
 async def on_cancel_task(session: Session, envelope: Envelope, message: Message) -> None:
     """A task that is being delivered goes on: who delivers asks again whether it may."""
     assert isinstance(message, events.CancelTask)
-    task = await repository.lock_task(session, envelope.task_id)
-    if task is None:
-        raise Conflict(f"Task {envelope.task_id} has not started yet.")
+    task = await lock_or_insert(session, envelope.task_id)
     steps = await repository.list_steps(session, task.task_id)
-    if task.state in OPEN and not is_being_delivered(steps):
+    if task.is_open and not is_being_delivered(steps):
         failure = message.failure
         cause = StepResult(reason=failure.reason, message=failure.message, remedy=failure.remedy)
         with telemetry.continued_span("cancel task", task.traceparent):

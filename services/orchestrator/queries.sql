@@ -1,6 +1,39 @@
 -- name: insert_task
-INSERT INTO tasks (task_id, instruction, source, kinds, state, graph_version, traceparent)
-VALUES (%(task_id)s, %(instruction)s, %(source)s, %(kinds)s, 'running', %(graph_version)s, %(traceparent)s)
+-- It is running where a slot seems free: its commit says whether it was (place_task, confirm_slot).
+INSERT INTO tasks (task_id, instruction, source, kinds, priority, state, graph_version, traceparent)
+VALUES (%(task_id)s, %(instruction)s, %(source)s, %(kinds)s, %(priority)s, 'queued', %(graph_version)s, %(traceparent)s)
+ON CONFLICT DO NOTHING
+RETURNING *
+
+-- name: set_start
+UPDATE tasks SET start_id = %(start_id)s WHERE task_id = %(task_id)s
+
+-- name: start_task
+UPDATE tasks SET state = 'running' WHERE task_id = %(task_id)s
+
+-- name: get_queue_place
+-- The pace is that of the last tasks that waited, in ten minutes: those that found a free slot say nothing of the queue.
+SELECT ahead.count + 1 AS position, now() + (ahead.count + 1) * pace.seconds * interval '1 second' AS estimated_start
+FROM tasks AS own,
+  LATERAL (
+    SELECT count(*) FROM tasks AS other
+    WHERE other.state = 'queued' AND (-other.priority, other.created_at, other.task_id)
+      < (-own.priority, own.created_at, own.task_id)
+  ) AS ahead,
+  (
+    SELECT extract(epoch FROM max(admitted_at) - min(admitted_at)) / nullif(count(*) - 1, 0) AS seconds
+    FROM (
+      SELECT admitted_at FROM tasks WHERE start_id IS NOT NULL AND admitted_at > now() - interval '10 minutes'
+      ORDER BY admitted_at DESC LIMIT 20
+    ) AS latest
+  ) AS pace
+WHERE own.task_id = %(task_id)s AND own.state = 'queued'
+
+-- name: set_concurrency
+SELECT set_concurrency(%(concurrency)s)
+
+-- name: admit
+SELECT admit() AS admitted
 
 -- name: lock_task
 SELECT * FROM tasks WHERE task_id = %(task_id)s FOR UPDATE

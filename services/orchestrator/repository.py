@@ -10,24 +10,48 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from morningai.db.queries import load_queries
-from morningai.db.session import Session
-from services.orchestrator.domain import Step, StepName, StepResult, StepState, Task, TaskState
+from morningai.db.session import Database, Session
+from services.orchestrator.domain import Priority, QueuePlace, Step, StepName, StepResult, StepState, Task, TaskState
 
 QUERIES = load_queries(__file__)
 
 
-async def insert_task(session: Session, task: Task) -> None:
-    await session.execute(
+async def insert_task(session: Session, task: Task) -> Task | None:
+    """With the state it got, running or queued; None for a task that was cancelled before it came."""
+    row = await session.row(
         QUERIES["insert_task"],
         {
             "task_id": task.task_id,
             "instruction": task.instruction,
             "source": task.source,
             "kinds": list(task.kinds),
+            "priority": task.priority,
             "graph_version": task.graph_version,
             "traceparent": task.traceparent,
         },
     )
+    return _task(row) if row else None
+
+
+async def set_start(session: Session, task_id: UUID, start_id: UUID) -> None:
+    """The held message that admission lets go."""
+    await session.execute(QUERIES["set_start"], {"task_id": task_id, "start_id": start_id})
+
+
+async def start_task(session: Session, task_id: UUID) -> None:
+    await session.execute(QUERIES["start_task"], {"task_id": task_id})
+
+
+async def get_queue_place(session: Session, task_id: UUID) -> QueuePlace | None:
+    row = await session.row(QUERIES["get_queue_place"], {"task_id": task_id})
+    return QueuePlace(row["position"], row["estimated_start"]) if row else None
+
+
+async def set_concurrency(database: Database, concurrency: int) -> None:
+    """How many tasks of all tenants run at a time; what may start because of it does."""
+    async with database.connection() as connection:
+        await connection.execute(QUERIES["set_concurrency"], {"concurrency": concurrency})
+        await connection.execute(QUERIES["admit"])
 
 
 async def principal_may(session: Session, scope: str) -> bool:
@@ -40,8 +64,10 @@ async def principal_may(session: Session, scope: str) -> bool:
 async def lock_task(session: Session, task_id: UUID) -> Task | None:
     """One writer per task: the row stays locked until the transaction ends."""
     row = await session.row(QUERIES["lock_task"], {"task_id": task_id})
-    if row is None:
-        return None
+    return _task(row) if row else None
+
+
+def _task(row: DictRow) -> Task:
     return Task(
         task_id=row["task_id"],
         instruction=row["instruction"],
@@ -50,6 +76,8 @@ async def lock_task(session: Session, task_id: UUID) -> Task | None:
         state=TaskState(row["state"]),
         graph_version=row["graph_version"],
         traceparent=row["traceparent"],
+        priority=Priority(row["priority"]),
+        start_id=row["start_id"],
     )
 
 

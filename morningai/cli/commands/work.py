@@ -16,8 +16,17 @@ class AlsoMade(StrEnum):
     DOCUMENT = "document"
 
 
+class Priority(StrEnum):
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
+
 Source = Annotated[
     str | None, typer.Option("--source", "-s", metavar="NAME", help="The source; not needed when there is only one.")
+]
+Importance = Annotated[
+    Priority, typer.Option("--priority", help="Among your tenant's queued tasks: higher ones start first.")
 ]
 
 
@@ -34,6 +43,7 @@ def ask(
     also: Annotated[
         list[AlsoMade] | None, typer.Option("--with", help="Also make this, in the same task; may be repeated.")
     ] = None,
+    priority: Importance = Priority.NORMAL,
 ) -> ExitCode:
     """Ask a question; each claim of the answer cites its lines.
 
@@ -45,13 +55,14 @@ def ask(
     """
     from morningai.cli.work import run_task
 
-    return run_task(invocation, question, source=source, kinds=["answer", *(also or [])])
+    return run_task(invocation, question, source=source, kinds=["answer", *(also or [])], priority=priority)
 
 
 def faq(
     invocation: Invocation,
     topic: Annotated[str, typer.Argument(help="What the questions should be about.")],
     source: Source = None,
+    priority: Importance = Priority.NORMAL,
 ) -> ExitCode:
     """Generate an FAQ whose answers cite their lines.
 
@@ -61,13 +72,14 @@ def faq(
     """
     from morningai.cli.work import run_task
 
-    return run_task(invocation, topic, source=source, kinds=["faq"])
+    return run_task(invocation, topic, source=source, kinds=["faq"], priority=priority)
 
 
 def change(
     invocation: Invocation,
     instruction: Annotated[str, typer.Argument(help="What should be different.")],
     source: Source = None,
+    priority: Importance = Priority.NORMAL,
 ) -> ExitCode:
     """Change code and verify the patch.
 
@@ -80,4 +92,4 @@ def change(
     """
     from morningai.cli.work import run_task
 
-    return run_task(invocation, instruction, source=source, kinds=["change"])
+    return run_task(invocation, instruction, source=source, kinds=["change"], priority=priority)

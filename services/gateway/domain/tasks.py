@@ -38,6 +38,12 @@ class TaskKind(StrEnum):
     CHANGE = "change"
 
 
+class TaskPriority(StrEnum):
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
+
 @dataclass(frozen=True)
 class Failure:
     reason: str
@@ -67,6 +73,7 @@ class NewTask:
     instruction: str
     source: str
     kinds: tuple[TaskKind, ...]
+    priority: TaskPriority = TaskPriority.NORMAL
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,7 @@ class Task:
     steps: tuple[Step, ...] = field(default_factory=tuple)
     failure: Failure | None = None
     ended_at: datetime | None = None
+    priority: TaskPriority = TaskPriority.NORMAL
 
     @property
     def key(self) -> tuple[datetime, UUID]:
@@ -117,9 +125,11 @@ class TaskChange:
     failure: Failure | None
 
 
-def check_new_task(*, request_id: str, instruction: str, source: str, kinds: tuple[TaskKind, ...]) -> NewTask:
+def check_new_task(
+    *, request_id: str, instruction: str, source: str, kinds: tuple[TaskKind, ...], priority: TaskPriority
+) -> NewTask:
     """Raises InvalidInput that names the field and the remedy."""
-    return NewTask(_request_id(request_id), _instruction(instruction), _source(source), _kinds(kinds))
+    return NewTask(_request_id(request_id), _instruction(instruction), _source(source), _kinds(kinds), priority)
 
 
 def _request_id(request_id: str) -> UUID:

@@ -10,6 +10,7 @@ from typing import TypeVar
 from uuid import UUID, uuid4
 
 import grpc
+import structlog
 from google.protobuf.message import Message
 
 from morningai import telemetry
@@ -27,17 +28,20 @@ from morningai.rpc.call import CURRENT_CALL, Context, rpc_session
 from morningai.rpc.channel import proof_metadata
 from morningai.rpc.pages import page_limit, page_of, read_token, write_token
 from morningai.rpc.server import Prove
-from services.gateway.domain.tasks import NewTask, Place, Task
+from services.gateway.domain.tasks import NewTask, Place, Task, TaskState
 from services.gateway.feed import Feed
 from services.gateway.forwarder import abort_as
-from services.gateway.messages import kind_values, new_task_of, task_message
+from services.gateway.messages import kind_values, new_task_of, priority_value, task_message
 from services.gateway.repository import tasks as repository
+
+log = structlog.get_logger()
 
 R = TypeVar("R")
 
 LARGEST_PAGE = 500
 LARGEST_SEQUENCE = 2**63 - 1
 TRACE_ID = re.compile(r"[0-9a-f]{32}")
+LONGEST_LOOK_SECONDS = 2.0
 TASK_REMEDY = "`task list` shows the tasks of your tenant."
 
 
@@ -64,12 +68,21 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
             task = await repository.insert_task(session, new, task_id=uuid4(), trace_id=telemetry.current_trace_id())
             if task is None:
                 return task_message(_same(await repository.get_task_of_request(session, new.request_id), new))
-            message = events.TaskRequested(instruction=new.instruction, source=new.source, kinds=kind_values(new.kinds))
+            message = events.TaskRequested(
+                instruction=new.instruction,
+                source=new.source,
+                kinds=kind_values(new.kinds),
+                priority=priority_value(new.priority),
+            )
             await outbox.emit(session, message, task_id=task.task_id)
         return task_message(task)
 
     async def GetTask(self, request: api.GetTaskRequest, context: Context) -> api.Task:
-        return task_message(await self._get(request.name))
+        task = await self._get(request.name)
+        message = task_message(task)
+        if task.state == TaskState.QUEUED:
+            await self._add_queue_place(message)
+        return message
 
     async def ListTasks(self, request: api.ListTasksRequest, context: Context) -> api.ListTasksResponse:
         limit = page_limit(request.page_size, most=LARGEST_PAGE)
@@ -132,6 +145,20 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
             raise NotFound("task", name, remedy=TASK_REMEDY)
         return task
 
+    async def _add_queue_place(self, task: api.Task) -> None:
+        """The orchestrator knows it; without it the task is told all the same."""
+        timeout_seconds = min(seconds_left() or LONGEST_LOOK_SECONDS, LONGEST_LOOK_SECONDS)
+        metadata = proof_metadata(CURRENT_CALL.get().proof)
+        try:
+            known = await self._orchestrator.GetTask(
+                api.GetTaskRequest(name=task.name), metadata=metadata, timeout=timeout_seconds
+            )
+        except grpc.aio.AioRpcError as error:
+            log.warning("gateway.queue_place.unknown", code=error.code().name)
+            return
+        if known.HasField("queue_place"):
+            task.queue_place.CopyFrom(known.queue_place)
+
     async def _check_source(self, source: str, context: Context) -> None:
         try:
             await self._sources.GetSource(
@@ -156,7 +183,8 @@ async def _forwarded(method: Callable[..., Awaitable[R]], request: Message, cont
 
 def _same(task: Task, new: NewTask) -> Task:
     """A repeated request gives the same task; the same id with other content is a mistake of the caller."""
-    if (task.instruction, task.source, task.kinds) != (new.instruction, new.source, new.kinds):
+    accepted = (task.instruction, task.source, task.kinds, task.priority)
+    if accepted != (new.instruction, new.source, new.kinds, new.priority):
         raise InvalidInput("request_id", "was used for another task.", remedy="Send a new UUID.")
     return task
 

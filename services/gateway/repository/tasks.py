@@ -12,7 +12,17 @@ from psycopg.types.json import Jsonb
 from morningai.db.queries import load_queries
 from morningai.db.quotas import Quota, check_quota
 from morningai.db.session import Session
-from services.gateway.domain.tasks import Failure, KeptEvent, NewTask, Place, Step, Task, TaskKind, TaskState
+from services.gateway.domain.tasks import (
+    Failure,
+    KeptEvent,
+    NewTask,
+    Place,
+    Step,
+    Task,
+    TaskKind,
+    TaskPriority,
+    TaskState,
+)
 
 QUERIES = load_queries(__file__)
 END_OF_TIME = datetime.fromisoformat("9999-01-01T00:00:00+00:00")
@@ -32,6 +42,7 @@ async def insert_task(session: Session, new: NewTask, *, task_id: UUID, trace_id
             "instruction": new.instruction,
             "source": new.source,
             "kinds": list(new.kinds),
+            "priority": new.priority,
             "trace_id": trace_id,
         },
     )
@@ -120,6 +131,7 @@ def _task(row: DictRow) -> Task:
         steps=tuple(_step(step) for step in row["steps"]),
         failure=Failure(**row["failure"]) if row["failure"] else None,
         ended_at=row["ended_at"],
+        priority=TaskPriority(row["priority"]),
     )
 
 

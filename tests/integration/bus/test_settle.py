@@ -45,6 +45,7 @@ def orchestrator(on_reply=ignore):
     return {
         events.TaskRequested: Short(ignore),
         events.CancelTask: Short(ignore),
+        events.StartTask: Short(ignore),
         events.StepTimedOut: Short(ignore),
         **dict.fromkeys(replies, Short(on_reply)),
     }

@@ -33,7 +33,9 @@ async def publish(start_service, tenant, eventually):
     async def on_reply(session, envelope, message):
         replies.append(message)
 
-    orchestrator = dict.fromkeys((events.TaskRequested, events.CancelTask, events.StepTimedOut), Short(ignore))
+    orchestrator = dict.fromkeys(
+        (events.TaskRequested, events.CancelTask, events.StartTask, events.StepTimedOut), Short(ignore)
+    )
     sender = await start_service("orchestrator", orchestrator | dict.fromkeys(REPLIES, Short(on_reply)))
 
     async def publish(prepare, content_hash=HASH):

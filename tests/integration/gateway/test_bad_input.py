@@ -39,9 +39,9 @@ class Case:
     caller: str = "tenant"
 
 
-def create_task(instruction="what is it?", source="sources/small", kinds=ANSWER, request_id=None):
+def create_task(instruction="what is it?", source="sources/small", kinds=ANSWER, request_id=None, priority=None):
     identity = str(uuid4()) if request_id is None else request_id
-    task = api.Task(instruction=instruction, source=source, kinds=kinds)
+    task = api.Task(instruction=instruction, source=source, kinds=kinds, priority=priority)
     return lambda client: client.tasks.CreateTask(api.CreateTaskRequest(task=task, request_id=identity))
 
 
@@ -180,6 +180,7 @@ TASK_CASES = [
     Case("no kind", create_task(kinds=[]), INVALID, "task.kinds", KINDS),
     Case("a kind twice", create_task(kinds=ANSWER * 2), INVALID, "task.kinds", "Name each kind once."),
     Case("an unspecified kind", create_task(kinds=[0]), INVALID, "task.kinds", "Use answer, faq, document or change."),
+    Case("an unknown priority", create_task(priority=9), INVALID, "task.priority", "Use low, normal or high."),
     Case("an unknown kind", create_task(kinds=[99]), INVALID, "task.kinds", "Use answer, faq, document or change."),
     Case("no request id", create_task(request_id=""), INVALID, "request_id", REQUEST_ID),
     Case("a request id that is no UUID", create_task(request_id="1"), INVALID, "request_id", REQUEST_ID),

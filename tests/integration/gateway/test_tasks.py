@@ -11,6 +11,7 @@ import pytest
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.rpc.status import remedy_of
 from tests.integration.gateway.platform import ANSWER, cancelled_task, field_of, first_events, new_task, upload
+from tests.integration.orchestrator.queue import LIMIT
 
 
 async def test_a_task_is_accepted_and_can_be_read(client):
@@ -117,6 +118,40 @@ async def test_a_task_that_has_ended_cannot_be_cancelled(client):
     with pytest.raises(grpc.aio.AioRpcError, match="has ended already") as refused:
         await client.tasks.CancelTask(api.CancelTaskRequest(name=task.name))
     assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+
+@pytest.fixture
+async def queued(client, platform, acme):
+    """A task of a tenant that may run none."""
+    await platform.database.change(LIMIT.format(acme.tenant_id, "concurrent_tasks", 0))
+    return await client.tasks.CreateTask(new_task(priority=api.TASK_PRIORITY_LOW))
+
+
+async def place_of(client, task):
+    deadline = asyncio.get_running_loop().time() + 10
+    while asyncio.get_running_loop().time() < deadline:
+        found = await client.tasks.GetTask(api.GetTaskRequest(name=task.name))
+        if found.HasField("queue_place"):
+            return found.queue_place
+    raise AssertionError("has no place")
+
+
+async def test_a_queued_task_shows_its_place_and_leaves_an_unknown_start_out(client, queued):
+    place = await place_of(client, queued)
+    assert place.position == 1
+    assert not place.HasField("estimated_start_time")
+    assert (queued.state, queued.priority) == (api.TASK_STATE_QUEUED, api.TASK_PRIORITY_LOW)
+
+
+async def test_a_task_of_a_higher_priority_goes_before_those_of_a_lower_one(client, queued):
+    urgent = await client.tasks.CreateTask(new_task(priority=api.TASK_PRIORITY_HIGH))
+    assert (await place_of(client, urgent)).position == 1
+    assert (await place_of(client, queued)).position == 2
+
+
+async def test_a_queued_task_can_be_cancelled(client, queued):
+    await client.tasks.CancelTask(api.CancelTaskRequest(name=queued.name))
+    assert (await first_events(client, queued, 1))[0].task_state == api.TASK_STATE_CANCELLED
 
 
 async def test_the_events_of_a_trace_are_in_order_even_if_they_came_out_of_it(client, platform, acme):

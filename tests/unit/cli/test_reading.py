@@ -6,9 +6,10 @@ import pytest
 
 from morningai.api.documents.v1 import documents_pb2
 from morningai.api.tasks.v1 import tasks_pb2
+from morningai.cli.wording import clock
 from morningai.errors import FailedPrecondition
 from tests.unit.cli.conftest import Cli
-from tests.unit.cli.fake_gateway import TASK, TRACE, Script, step
+from tests.unit.cli.fake_gateway import TASK, TRACE, Script, at, step
 
 
 def test_tasks_are_listed_up_to_the_limit(tenant_cli: Cli, script: Script) -> None:
@@ -32,6 +33,22 @@ def test_a_task_is_shown_by_either_form_of_its_name(tenant_cli: Cli) -> None:
 
     assert full.out == short.out
     assert "answer    succeeded done" in full.out
+
+
+def test_a_queued_task_says_its_place_and_when_it_starts(tenant_cli: Cli, script: Script) -> None:
+    script.queue_place = tasks_pb2.QueuePlace(position=3, estimated_start_time=at(60))
+
+    said = tenant_cli("task", "show", TASK)
+
+    assert f"number 3 in the queue · high priority · starts at about {clock(at(60))}" in said.out
+
+
+def test_a_start_that_cannot_be_estimated_is_said_to_be_unknown(tenant_cli: Cli, script: Script) -> None:
+    script.queue_place = tasks_pb2.QueuePlace(position=1)
+
+    said = tenant_cli("task", "show", TASK)
+
+    assert "when it starts is not known yet" in said.out
 
 
 def test_an_unknown_task_exits_1(tenant_cli: Cli) -> None:

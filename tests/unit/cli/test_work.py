@@ -49,6 +49,13 @@ def test_more_results_are_asked_for_in_the_same_task(tenant_cli: Cli, script: Sc
     assert list(script.tasks_created[0].task.kinds) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("command", ["ask", "faq", "change"])
+def test_a_task_has_the_priority_that_was_asked_for(tenant_cli: Cli, script: Script, command: str) -> None:
+    tenant_cli(command, "How?", "--source", "shop", "--priority", "high")
+
+    assert script.tasks_created[0].task.priority == tasks_pb2.TASK_PRIORITY_HIGH
+
+
 def test_the_only_source_needs_no_name(tenant_cli: Cli, script: Script) -> None:
     tenant_cli("ask", "How?")
 

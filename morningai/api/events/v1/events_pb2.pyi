@@ -32,8 +32,10 @@ class TaskRequested(_message.Message):
     INSTRUCTION_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     KINDS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     instruction: _builtins.str
     source: _builtins.str
+    priority: _tasks_pb2.TaskPriority.ValueType
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_tasks_pb2.TaskKind.ValueType]: ...
     def __init__(
@@ -42,10 +44,11 @@ class TaskRequested(_message.Message):
         instruction: _builtins.str = ...,
         source: _builtins.str = ...,
         kinds: _abc.Iterable[_tasks_pb2.TaskKind.ValueType] | None = ...,
+        priority: _tasks_pb2.TaskPriority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instruction", b"instruction", "kinds", b"kinds", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instruction", b"instruction", "kinds", b"kinds", "priority", b"priority", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -729,6 +732,23 @@ class CancelTask(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelTask: _TypeAlias = CancelTask  # noqa: Y015
+
+@_typing.final
+class StartTask(_message.Message):
+    """orchestrator to itself: a slot is free for this queued task."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartTask: _TypeAlias = StartTask  # noqa: Y015
 
 @_typing.final
 class StepTimedOut(_message.Message):

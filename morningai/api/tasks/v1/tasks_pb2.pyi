@@ -71,6 +71,28 @@ TASK_STATE_CANCELLED: TaskState.ValueType  # 7
 TASK_STATE_EXPIRED: TaskState.ValueType  # 8
 Global___TaskState: _TypeAlias = TaskState  # noqa: Y015
 
+class _TaskPriority:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TaskPriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaskPriority.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TASK_PRIORITY_UNSPECIFIED: _TaskPriority.ValueType  # 0
+    """Normal."""
+    TASK_PRIORITY_LOW: _TaskPriority.ValueType  # 1
+    TASK_PRIORITY_NORMAL: _TaskPriority.ValueType  # 2
+    TASK_PRIORITY_HIGH: _TaskPriority.ValueType  # 3
+
+class TaskPriority(_TaskPriority, metaclass=_TaskPriorityEnumTypeWrapper):
+    """Among the tasks of one tenant: a queued task starts before all queued ones of a lower priority."""
+
+TASK_PRIORITY_UNSPECIFIED: TaskPriority.ValueType  # 0
+"""Normal."""
+TASK_PRIORITY_LOW: TaskPriority.ValueType  # 1
+TASK_PRIORITY_NORMAL: TaskPriority.ValueType  # 2
+TASK_PRIORITY_HIGH: TaskPriority.ValueType  # 3
+Global___TaskPriority: _TypeAlias = TaskPriority  # noqa: Y015
+
 class _StepState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -91,6 +113,34 @@ STEP_STATE_SUCCEEDED: StepState.ValueType  # 2
 STEP_STATE_FAILED: StepState.ValueType  # 3
 STEP_STATE_CANCELLED: StepState.ValueType  # 4
 Global___StepState: _TypeAlias = StepState  # noqa: Y015
+
+@_typing.final
+class QueuePlace(_message.Message):
+    """Where a queued task stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    ESTIMATED_START_TIME_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Among the tenant's queued tasks; 1 is the next to start."""
+    @_builtins.property
+    def estimated_start_time(self) -> _timestamp_pb2.Timestamp:
+        """By how fast the tenant's tasks left the queue lately; absent when that is not known."""
+
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        estimated_start_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["estimated_start_time", b"estimated_start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimated_start_time", b"estimated_start_time", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueuePlace: _TypeAlias = QueuePlace  # noqa: Y015
 
 @_typing.final
 class Failure(_message.Message):
@@ -186,6 +236,8 @@ class Task(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    QUEUE_PLACE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tasks/{task}"""
     instruction: _builtins.str
@@ -193,6 +245,7 @@ class Task(_message.Message):
     """sources/{source}"""
     state: Global___TaskState.ValueType
     trace_id: _builtins.str
+    priority: Global___TaskPriority.ValueType
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___TaskKind.ValueType]: ...
     @_builtins.property
@@ -205,6 +258,10 @@ class Task(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def queue_place(self) -> Global___QueuePlace:
+        """From GetTask, while the task is queued and it is known."""
+
     def __init__(
         self,
         *,
@@ -219,10 +276,12 @@ class Task(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        priority: Global___TaskPriority.ValueType = ...,
+        queue_place: Global___QueuePlace | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "failure", b"failure", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "failure", b"failure", "queue_place", b"queue_place", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "failure", b"failure", "instruction", b"instruction", "kinds", b"kinds", "name", b"name", "source", b"source", "state", b"state", "steps", b"steps", "trace_id", b"trace_id", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "failure", b"failure", "instruction", b"instruction", "kinds", b"kinds", "name", b"name", "priority", b"priority", "queue_place", b"queue_place", "source", b"source", "state", b"state", "steps", b"steps", "trace_id", b"trace_id", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

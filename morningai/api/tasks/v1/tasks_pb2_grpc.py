@@ -133,7 +133,7 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelTask(self, request, context):
-        """Asks a task to stop; refused once it has ended or its delivery is claimed.
+        """Asks a task to stop, queued or running; refused once it has ended or its delivery is claimed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,7 +45,7 @@ class TaskServiceStub:
     ListTaskEvents: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.ListTaskEventsRequest, _tasks_pb2.ListTaskEventsResponse]
     """Lists the events of a task, or of a trace ID, in order."""
     CancelTask: _grpc.UnaryUnaryMultiCallable[_tasks_pb2.CancelTaskRequest, _tasks_pb2.CancelTaskResponse]
-    """Asks a task to stop; refused once it has ended or its delivery is claimed."""
+    """Asks a task to stop, queued or running; refused once it has ended or its delivery is claimed."""
     ListApprovals: _grpc.UnaryUnaryMultiCallable[_approvals_pb2.ListApprovalsRequest, _approvals_pb2.ListApprovalsResponse]
     """Lists what tasks of the tenant ask or asked people for, newest first."""
     GetApproval: _grpc.UnaryUnaryMultiCallable[_approvals_pb2.GetApprovalRequest, _approvals_pb2.Approval]
@@ -73,7 +73,7 @@ class TaskServiceAsyncStub(TaskServiceStub):
     ListTaskEvents: _aio.UnaryUnaryMultiCallable[_tasks_pb2.ListTaskEventsRequest, _tasks_pb2.ListTaskEventsResponse]  # type: ignore[assignment]
     """Lists the events of a task, or of a trace ID, in order."""
     CancelTask: _aio.UnaryUnaryMultiCallable[_tasks_pb2.CancelTaskRequest, _tasks_pb2.CancelTaskResponse]  # type: ignore[assignment]
-    """Asks a task to stop; refused once it has ended or its delivery is claimed."""
+    """Asks a task to stop, queued or running; refused once it has ended or its delivery is claimed."""
     ListApprovals: _aio.UnaryUnaryMultiCallable[_approvals_pb2.ListApprovalsRequest, _approvals_pb2.ListApprovalsResponse]  # type: ignore[assignment]
     """Lists what tasks of the tenant ask or asked people for, newest first."""
     GetApproval: _aio.UnaryUnaryMultiCallable[_approvals_pb2.GetApprovalRequest, _approvals_pb2.Approval]  # type: ignore[assignment]
@@ -134,7 +134,7 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tasks_pb2.CancelTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tasks_pb2.CancelTaskResponse, _abc.Awaitable[_tasks_pb2.CancelTaskResponse]]:
-        """Asks a task to stop; refused once it has ended or its delivery is claimed."""
+        """Asks a task to stop, queued or running; refused once it has ended or its delivery is claimed."""
 
     @_abc_1.abstractmethod
     def ListApprovals(
