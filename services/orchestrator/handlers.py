@@ -174,7 +174,7 @@ async def on_approval_due(settings: Settings, session: Session, envelope: Envelo
         raise Poison(f"ApprovalDue {envelope.id} names a request that was never made.")
     approval, now = found
     if approval.state == ApprovalState.APPROVED and not await repository.principal_may(session, CREATING_SCOPE):
-        if task.state in OPEN:
+        if task.is_open:
             await cancel(session, task, await repository.list_steps(session, task.task_id), cause=NOT_PERMITTED)
         return
     result = await approvals.settle(session, task, approval, now)

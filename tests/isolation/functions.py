@@ -57,7 +57,6 @@ BY_NAME: dict[str, object] = {
 BY_TYPE: dict[str, object] = {
     "boolean": False,
     "bigint": 1,
-    "boolean": False,
     "bytea": b"x",
     "integer": 100,
     "interval": "1 minute",
