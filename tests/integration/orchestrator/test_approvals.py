@@ -30,6 +30,23 @@ DOCUMENT = [api.TASK_KIND_DOCUMENT]
 LIMITED = events.StepFailed(failure=api.Failure(reason="task_limit_reached", message="too much", remedy="ask"))
 
 
+ANSWERED = events.AnswerGenerated(answer="answers/1", found=True)
+OPEN_KINDS = "SELECT kind FROM orchestrator.approvals WHERE state = 'pending' AND settled_at IS NULL"
+
+
+def in_turn(*replies):
+    """A worker that gives these answers, one a time."""
+    left = iter(replies)
+
+    async def work_on(work, _):
+        async def finish(session):
+            await outbox.emit(session, next(left), task_id=work.task_id, causation_id=work.work_id)
+
+        return finish
+
+    return work_on
+
+
 def set_policy(database, tenant, *, publishing=True, tokens="NULL", self_approval=False, seconds=600):
     database.execute(POLICY.format(tenant.tenant_id, publishing, tokens, self_approval, seconds))
 
@@ -273,16 +290,8 @@ async def test_a_message_that_comes_before_its_time_decides_nothing(waiting, dat
 
 
 async def test_a_task_asks_before_it_spends_more_and_goes_on_where_it_was(waiting, database, eventually):
-    answers = iter([LIMITED, events.AnswerGenerated(answer="answers/1", found=True)])
-
-    async def answer(work, _):
-        async def finish(session):
-            await outbox.emit(session, next(answers), task_id=work.task_id, causation_id=work.work_id)
-
-        return finish
-
     kinds = [api.TASK_KIND_ANSWER, api.TASK_KIND_FAQ]
-    handlers = {"answer": Long(answer), "faq": FAQ_DONE}
+    handlers = {"answer": Long(in_turn(LIMITED, ANSWERED)), "faq": FAQ_DONE}
     task = await waiting(kinds, handlers, publishing=False, tokens=100)
     assert rows_of_approval(database, "kind, why") == (
         "spending",
@@ -292,6 +301,21 @@ async def test_a_task_asks_before_it_spends_more_and_goes_on_where_it_was(waitin
     await eventually(lambda: state_of(database, task.task_id) == "succeeded")
     assert database.rows("SELECT task_id FROM tenancy.lifted_limits") == [(task.task_id,)]
     assert len(database.rows("SELECT 1 FROM orchestrator.outbox WHERE type LIKE '%%.GenerateFaq'")) == 1
+
+
+async def test_a_task_that_asks_twice_is_not_let_on_by_a_message_about_the_first(waiting, tenant, database, eventually):
+    generated = events.DocumentGenerated(document="documents/1", version=1, content_hash="abc", engine="extractive")
+    task = await waiting(handlers={"document": Long(in_turn(LIMITED, generated))}, tokens=100)
+    await decide(task, task.reviewer)
+    await eventually(lambda: database.rows(OPEN_KINDS) == [("publishing",)])
+    async with task.sessions.tenant_session(tenant.grant()) as session:
+        stray = events.ApprovalDue(approval_id=str(task.approval_id))
+        await outbox.emit(session, stray, task_id=task.task_id, to="orchestrator")
+    due = "SELECT 1 FROM orchestrator.inbox WHERE type LIKE '%%.ApprovalDue'"
+    await eventually(lambda: len(database.rows(due)) == 2)
+    assert database.rows(OPEN_KINDS) == [("publishing",)]
+    assert database.rows("SELECT state FROM orchestrator.tasks") == [("waiting_for_approval",)]
+    assert published(database) == 0
 
 
 async def test_a_task_that_may_not_spend_more_says_who_refused(waiting, database, eventually):
