@@ -2,7 +2,7 @@
 
 ALTER TABLE default_limits NO FORCE ROW LEVEL SECURITY;
 INSERT INTO default_limits (name, value, description) VALUES
-  ('concurrent_tasks', 32, 'tasks that run at a time'),
+  ('concurrent_tasks', 16, 'tasks that run at a time'),
   ('task_weight', 100, 'share of the slots for tasks when they are scarce, beside the 100 of others');
 ALTER TABLE default_limits FORCE ROW LEVEL SECURITY;
 
