@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 MIB = 1024 * 1024
-_SERVICE = re.compile(r"-m services\.(\w+)$")
+_SERVICE = re.compile(r"-m (?:services\.|benchmarks\.generators )(\w+)$")
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _PSS = re.compile(r"^Pss:\s+(\d+) kB$", re.MULTILINE)
 # Of /proc/PID/stat behind the command's name, which may hold spaces: utime, stime, cutime, cstime.

@@ -20,6 +20,7 @@ class Figure:
     limit: float | None = None
     note: str = ""
     strict: bool = False
+    least: bool = False
 
     @property
     def value(self) -> float:
@@ -27,9 +28,11 @@ class Figure:
 
     @property
     def passed(self) -> bool:
-        """`strict` means below the limit, else at most the limit."""
+        """`strict` means below the limit, `least` at least the limit, else at most the limit."""
         if self.limit is None:
             return True
+        if self.least:
+            return self.value >= self.limit
         return self.value < self.limit if self.strict else self.value <= self.limit
 
     def to_json(self) -> dict[str, object]:
@@ -50,7 +53,7 @@ def print_figures(console: Console, figures: list[Figure]) -> None:
         limited.add_column(name, justify="right" if right else "left")
     for figure in figures:
         if figure.limit is not None:
-            sign = "<" if figure.strict else "≤"
+            sign = "≥" if figure.least else "<" if figure.strict else "≤"
             limited.add_row(
                 figure.name,
                 f"{sign} {figure.limit:g} {figure.unit}",

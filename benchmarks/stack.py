@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from pathlib import Path
 from benchmarks.processes import cpu_seconds_of_family, parts_of
 
 STOP_SECONDS = 60.0
+UP = ("-m", "morningai.cli", "up", "--json", "--no-model", "--timings")
 _SETTINGS = ("MORNINGAI_", "OPENAI_", "OTEL_", "PYTHONDONTWRITEBYTECODE")
 
 
@@ -37,12 +38,11 @@ class Stack:
 
 
 @contextmanager
-def running_stack(data_dir: Path, port: int) -> Iterator[Stack]:
+def running_stack(data_dir: Path, port: int, *, command: Sequence[str] = UP) -> Iterator[Stack]:
     """Up inside the block, without a model; stopped by Ctrl-C's signal behind it. Raises StackFailed."""
     began = time.monotonic()
-    command = [sys.executable, "-m", "morningai.cli", "up", "--data-dir", str(data_dir), "--port", str(port)]
     process = subprocess.Popen(
-        [*command, "--json", "--no-model", "--timings"],
+        [sys.executable, *command, "--data-dir", str(data_dir), "--port", str(port)],
         stdout=subprocess.PIPE,
         text=True,
         env=_without_settings(),

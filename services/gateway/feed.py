@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.db.session import Database
@@ -17,14 +18,16 @@ ENDED_VALUES = frozenset(api.TaskState.Value(f"TASK_STATE_{state.upper()}") for 
 
 
 class Feed:
-    """Wakes the watchers of this process when an event was committed."""
+    """Wakes a task's watchers in this process when an event of it was committed."""
 
     def __init__(self) -> None:
-        self._changed = asyncio.Event()
+        # The watchers keep them.
+        self._changed: WeakValueDictionary[UUID, asyncio.Event] = WeakValueDictionary()
 
-    def pulse(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+    def pulse(self, task_id: UUID) -> None:
+        changed = self._changed.pop(task_id, None)
+        if changed is not None:
+            changed.set()
 
     async def events(
         self, database: Database, prove: Callable[[], Awaitable[str]], task_id: UUID, *, after: int
@@ -34,10 +37,10 @@ class Feed:
         `prove` is asked again and again: a watch outlives a grant, and ends when the key is revoked.
         """
         while True:
-            changed = self._changed
+            changed = self._changed.setdefault(task_id, asyncio.Event())
             async with database.tenant_session(await prove()) as session:
-                task = await repository.get_task(session, task_id)
                 kept = await repository.list_events(session, task_id, after=after)
+                task = None if kept else await repository.get_task(session, task_id)
             for stored in kept:
                 event = api.TaskEvent.FromString(stored)
                 if event.sequence != after + 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from google.protobuf.message import Message
 
@@ -37,7 +38,7 @@ TASK_EVENTS: tuple[type[Message], ...] = (
 def make_handlers(feed: Feed, wake_sender: Callable[[], None]) -> Handlers:
     async def on_task_event(session: Session, envelope: Envelope, message: Message) -> None:
         await keep_and_apply(session, envelope, message)
-        session.after_commit.append(feed.pulse)
+        session.after_commit.append(partial(feed.pulse, envelope.task_id))
         if await insert_deliveries(session, envelope, message):
             session.after_commit.append(wake_sender)
 
