@@ -50,6 +50,9 @@ class ServiceSettings(BaseSettings):
     max_connections: int = Field(default=8, ge=2, description="size of the database pool")
     slots: int = Field(default=2, ge=1, description="pieces of long work at a time")
     lease_seconds: float = Field(default=6.0, gt=1, description="a worker silent for longer loses its work")
+    stall_seconds: float = Field(
+        default=1800.0, gt=0, description="work that renews its lease and gets no further for longer is begun again"
+    )
     ack_wait_seconds: float = Field(default=30.0, ge=1, description="the bus redelivers a message unsettled for longer")
     max_deliveries: int = Field(default=8, ge=1, description="deliveries before a message becomes a dead letter")
     max_attempts: int = Field(default=5, ge=1, description="attempts at one piece of work")

@@ -292,7 +292,7 @@ async def _running(service: str, settings: ServiceSettings, handlers: Handlers) 
     holder = RelayHolder()
     database = Database(settings.database_dsn, wake_relay=holder.wake)
     await database.open()
-    await _make_consumers(service, settings)
+    await make_consumers(service, settings)
     connected, jetstream = await broker.connect(service, settings)
     bus = await broker.subscribe(service, connected, jetstream, database=database, handlers=handlers, settings=settings)
     relay = holder.relay = Relay(service, settings.relay_dsn, jetstream)
@@ -305,7 +305,7 @@ async def _running(service: str, settings: ServiceSettings, handlers: Handlers) 
     await database.close()
 
 
-async def _make_consumers(service: str, settings: ServiceSettings) -> None:
+async def make_consumers(service: str, settings: ServiceSettings) -> None:
     """What the bus's owner does at its start, for one service and with this test's acknowledgement wait."""
     connection = await nats.connect(
         settings.nats_urls, user=BUS_OWNER, password=PASSWORD, inbox_prefix=inbox_prefix(BUS_OWNER).encode()

@@ -107,7 +107,13 @@ async def subscribe(
     expected = {message.name for subscription in subscriptions for message in subscription.types}
     if expected != set(by_name):
         raise ValueError(f"{service} must handle {sorted(expected)} but handles {sorted(by_name)}")
-    limits = WorkLimits(settings.replica, settings.lease_seconds, settings.max_attempts, settings.retry_delay_seconds)
+    limits = WorkLimits(
+        settings.replica,
+        settings.lease_seconds,
+        settings.max_attempts,
+        settings.retry_delay_seconds,
+        settings.stall_seconds,
+    )
     await wait_for_consumers(jetstream, subscriptions)
     for subscription in subscriptions:
         settler = Settler(database, by_name, subscription.durable, limits, settings.max_deliveries)

@@ -7,9 +7,10 @@ withdraws it, so a worker that died is followed by another and nobody has to loo
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import LiteralString, TypeAlias
 from uuid import UUID
 
@@ -94,18 +95,26 @@ class Superseded(MorningAIError):
     reason = "SUPERSEDED"
 
 
+class Stalled(Retryable):
+    """The attempt renews its lease and gets no further."""
+
+    reason = "STALLED"
+
+
 class Cancelled(MorningAIError):
     reason = "CANCELLED"
 
 
 @dataclass(frozen=True)
 class WorkLimits:
-    """How long a lease lasts (seconds), how many attempts are made, by whom, and the first retry delay (seconds)."""
+    """How long a lease lasts, how many attempts are made, by whom, the first retry delay, and how long an attempt may
+    get no further; times in seconds."""
 
     replica: str
     lease_seconds: float
     max_attempts: int
     retry_delay_seconds: float
+    stall_seconds: float
 
 
 @dataclass
@@ -118,6 +127,7 @@ class Work:
     attempt: int
     fraction: float = 0.0
     detail: str = ""
+    moved_at: float = field(default_factory=time.monotonic)
 
     @property
     def proof(self) -> str:
@@ -128,8 +138,11 @@ class Work:
         return self.envelope.task_id
 
     def progress(self, fraction: float, detail: str) -> None:
-        """Note how far it is (0 to 1); the next renewal writes it."""
-        self.fraction, self.detail = fraction, plain(detail)
+        """Note how far it is (0 to 1); the next renewal writes it. An attempt that says nothing new is stalled."""
+        said = (fraction, plain(detail))
+        if said != (self.fraction, self.detail):
+            self.moved_at = time.monotonic()
+        self.fraction, self.detail = said
 
 
 @dataclass(frozen=True)
@@ -271,7 +284,8 @@ async def _work_under_lease(handle: WorkHandler, work: Work, message: Message, l
 
 
 async def _renew_until_stopped(work: Work, limits: WorkLimits) -> None:
-    """Raises Cancelled or Superseded; a database that does not answer is asked again until the lease is over."""
+    """Raises Cancelled, Stalled or Superseded; a database that does not answer is asked again until the lease is
+    over."""
     loop = asyncio.get_running_loop()
     renewed = loop.time()
     while True:
@@ -290,6 +304,8 @@ async def _renew_until_stopped(work: Work, limits: WorkLimits) -> None:
             raise Superseded("Another attempt holds the lease.")
         if row["cancel_requested"]:
             raise Cancelled("The task was cancelled.")
+        if time.monotonic() - work.moved_at > limits.stall_seconds:
+            raise Stalled(f"The work got no further for {limits.stall_seconds:.0f} seconds, at '{work.detail}'.")
 
 
 async def _renew(work: Work, limits: WorkLimits) -> DictRow | None:

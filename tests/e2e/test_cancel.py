@@ -1,10 +1,10 @@
-"""A cancelled task stops: at the model within two seconds, and for ever."""
+"""A cancelled task stops: at the model and in the sandbox within two seconds, with its budget settled, and for ever."""
 
 from __future__ import annotations
 
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import grpc
@@ -20,6 +20,29 @@ pytestmark = pytest.mark.xdist_group("shared")
 
 STOPS_WITHIN_SECONDS = 2.0
 KINDS = {"answer": "faqgen", "faq": "faqgen", "document": "docs", "change": "codegen"}
+
+
+# Runs for as long as it is let, under a name that nothing else has.
+ENDLESS_TEST = """import subprocess
+import sys
+
+
+def test_add():
+    subprocess.run([sys.executable, "-c", "import time; time.sleep(600)", "{word}"], check=True)
+"""
+OPEN_RESERVATIONS = """
+SELECT state FROM tenancy.reservations WHERE task_id = %s AND state IN ('reserved', 'sent')
+"""
+CHARGED = "SELECT prompt_tokens + completion_tokens > 0 FROM tenancy.usage WHERE task_id = %s"
+
+
+def processes_with(word: str) -> list[str]:
+    """Those of this machine, sandboxes included, that have the word as an argument of its own."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found += [str(file)] if word.encode() in file.read_bytes().split(b"\0") else []
+    return found
 
 
 class Watch:
@@ -68,6 +91,27 @@ def test_a_cancelled_task_stops_asking_the_model(
     assert sum(event.task_state in ENDED for _, event in watch.events) == 1
     assert tenant.get(task).state == tasks.TASK_STATE_CANCELLED
     assert len(model.calls(word)) == 1
+    eventually("its budget is settled", lambda: not platform.rows(OPEN_RESERVATIONS, task_id))
+    assert platform.rows(CHARGED, task_id) == [(True,)]
+
+
+def test_a_cancelled_task_stops_what_runs_in_the_sandbox(
+    platform: Platform, tenant: Tenant, model: ScriptedModel, word: str, tmp_path: Path
+) -> None:
+    files = calculator(word) | {"test_calculator.py": ENDLESS_TEST.format(word=word)}
+    source = tenant.add_source(make_repository(tmp_path / "repository", files))
+    task = tenant.create(f"Make the tests of {word} pass.", source, "change")
+    eventually("its tests run in the sandbox", lambda: processes_with(word))
+
+    began = time.monotonic()
+    tenant.cancel(task)
+    eventually("nothing of it runs any more", lambda: not processes_with(word))
+
+    assert time.monotonic() - began < STOPS_WITHIN_SECONDS
+    assert tenant.ended(task).state == tasks.TASK_STATE_CANCELLED
+    lease = "SELECT state FROM codegen.leases WHERE task_id = %s"
+    eventually("the lease ends", lambda: ("cancelled",) in platform.rows(lease, task.removeprefix("tasks/")))
+    assert model.calls(word) == []
 
 
 def test_a_watcher_that_hangs_up_does_no_harm(

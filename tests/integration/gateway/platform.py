@@ -212,12 +212,14 @@ def running_platform(
         identities = stack.enter_context(running_identity_provider())
         processes = {
             service: stack.enter_context(
-                _process(service, database, nats_url, folder, identities.jwks_uri, docs if service == "docs" else {})
+                running_process(
+                    service, database, nats_url, folder, identities.jwks_uri, docs if service == "docs" else {}
+                )
             )
             for service in services
         }
         for service, process in processes.items():
-            _wait_until_healthy(process, f"unix:{folder}/{service}.sock", folder / f"{service}.log")
+            wait_until_healthy(process, f"unix:{folder}/{service}.sock", folder / f"{service}.log")
         yield Platform(database, f"unix:{folder}/gateway.sock", answers, identities, folder)
         for process in processes.values():
             process.terminate()
@@ -234,7 +236,7 @@ def _serving(answers: FakeAnswers, address: str) -> Iterator[None]:
 
 
 @contextmanager
-def _process(
+def running_process(
     service: str, database: TestDatabase, nats_url: str, folder: Path, jwks_uri: str, own: Mapping[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
     addresses = ("orchestrator", "docs", "faqgen", "codegen", "tenancy")
@@ -268,7 +270,7 @@ def _process(
             process.wait(20)
 
 
-def _wait_until_healthy(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+def wait_until_healthy(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     quickly = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 100)]
     with grpc.insecure_channel(address, options=quickly) as channel:
