@@ -23,8 +23,8 @@ VALUES (%(task_id)s, %(step)s, %(wave)s, %(service)s, 'running', %(command_id)s,
         now() + make_interval(secs => %(deadline_seconds)s))
 RETURNING *
 
--- name: find_task_of_command
-SELECT task_id FROM steps WHERE command_id = %(command_id)s
+-- name: lock_task_of_command
+SELECT * FROM tasks WHERE task_id = (SELECT task_id FROM steps WHERE command_id = %(command_id)s) FOR UPDATE
 
 -- name: get_step_of_command
 SELECT *, now() AS now FROM steps WHERE command_id = %(command_id)s

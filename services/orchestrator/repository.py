@@ -40,8 +40,10 @@ async def principal_may(session: Session, scope: str) -> bool:
 async def lock_task(session: Session, task_id: UUID) -> Task | None:
     """One writer per task: the row stays locked until the transaction ends."""
     row = await session.row(QUERIES["lock_task"], {"task_id": task_id})
-    if row is None:
-        return None
+    return _task(row) if row else None
+
+
+def _task(row: DictRow) -> Task:
     return Task(
         task_id=row["task_id"],
         instruction=row["instruction"],
@@ -94,10 +96,10 @@ async def insert_step(
 
 async def lock_task_and_get_step(session: Session, command_id: UUID) -> tuple[Task, Step, datetime] | None:
     """The step that waits for a command's reply, with its task locked, and the database's time."""
-    found = await session.row(QUERIES["find_task_of_command"], {"command_id": command_id})
-    task = await lock_task(session, found["task_id"]) if found else None
+    locked = await session.row(QUERIES["lock_task_of_command"], {"command_id": command_id})
+    # Read behind the lock: whoever held it may have ended the step.
     row = await session.row(QUERIES["get_step_of_command"], {"command_id": command_id})
-    return (task, _step(row), row["now"]) if task and row else None
+    return (_task(locked), _step(row), row["now"]) if locked and row else None
 
 
 async def end_step(
