@@ -60,15 +60,15 @@ async def keep_and_apply(session: Session, envelope: Envelope, message: Message)
     task = await repository.lock_task(session, envelope.task_id)
     if task is None:
         raise Poison(f"{envelope.type.short_name} {envelope.id} is about a task that was never accepted.")
-    await repository.insert_event(
+    waiting = await repository.insert_event(
         session,
-        task.task_id,
+        task,
         sequence=event.sequence,
         trace_id=event.trace_id,
         event=event.SerializeToString(deterministic=True),
     )
     applied = task
-    for kept in await repository.list_events(session, task.task_id, after=task.sequence):
+    for kept in waiting:
         change = change_of(api.TaskEvent.FromString(kept))
         if change.sequence != applied.sequence + 1:
             break

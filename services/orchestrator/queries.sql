@@ -65,8 +65,8 @@ UPDATE steps SET state = 'running', command_id = %(command_id)s, timer_id = %(ti
 WHERE task_id = %(task_id)s AND step = %(step)s
 RETURNING *
 
--- name: find_task_of_command
-SELECT task_id FROM steps WHERE command_id = %(command_id)s
+-- name: lock_task_of_command
+SELECT * FROM tasks WHERE task_id = (SELECT task_id FROM steps WHERE command_id = %(command_id)s) FOR UPDATE
 
 -- name: get_step_of_command
 SELECT *, now() AS now FROM steps WHERE command_id = %(command_id)s

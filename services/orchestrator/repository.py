@@ -144,10 +144,10 @@ async def restart_step(
 
 async def lock_task_and_get_step(session: Session, command_id: UUID) -> tuple[Task, Step, datetime] | None:
     """The step that waits for a command's reply, with its task locked, and the database's time."""
-    found = await session.row(QUERIES["find_task_of_command"], {"command_id": command_id})
-    task = await lock_task(session, found["task_id"]) if found else None
+    locked = await session.row(QUERIES["lock_task_of_command"], {"command_id": command_id})
+    # Read behind the lock: whoever held it may have ended the step.
     row = await session.row(QUERIES["get_step_of_command"], {"command_id": command_id})
-    return (task, _step(row), row["now"]) if task and row else None
+    return (_task(locked), _step(row), row["now"]) if locked and row else None
 
 
 async def end_step(

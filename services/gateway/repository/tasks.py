@@ -89,9 +89,11 @@ async def update_task(session: Session, task: Task) -> None:
     )
 
 
-async def insert_event(session: Session, task_id: UUID, *, sequence: int, trace_id: str, event: bytes) -> None:
-    parameters: dict[str, object] = {"task_id": task_id, "sequence": sequence, "trace_id": trace_id, "event": event}
-    await session.execute(QUERIES["insert_event"], parameters)
+async def insert_event(session: Session, task: Task, *, sequence: int, trace_id: str, event: bytes) -> list[bytes]:
+    """Keep an event, and return those that the task has not applied, at most MOST_EVENTS."""
+    parameters: dict[str, object] = {"task_id": task.task_id, "sequence": sequence, "trace_id": trace_id}
+    parameters |= {"event": event, "after": task.sequence, "limit": MOST_EVENTS}
+    return [row["event"] for row in await session.rows(QUERIES["insert_event"], parameters)]
 
 
 async def list_events(session: Session, task_id: UUID, *, after: int) -> list[bytes]:

@@ -29,9 +29,19 @@ UPDATE tasks SET state = %(state)s, steps = %(steps)s, failure = %(failure)s, se
 WHERE task_id = %(task_id)s
 
 -- name: insert_event
-INSERT INTO task_events (task_id, sequence, trace_id, event)
-VALUES (%(task_id)s, %(sequence)s, %(trace_id)s, %(event)s)
-ON CONFLICT DO NOTHING
+-- And the task's events after the last that was applied: a statement does not see its own row in the table.
+WITH inserted AS (
+  INSERT INTO task_events (task_id, sequence, trace_id, event)
+  VALUES (%(task_id)s, %(sequence)s, %(trace_id)s, %(event)s)
+  ON CONFLICT DO NOTHING
+  RETURNING sequence, event
+)
+SELECT event FROM (
+  SELECT sequence, event FROM task_events WHERE task_id = %(task_id)s AND sequence > %(after)s
+  UNION ALL
+  SELECT sequence, event FROM inserted WHERE sequence > %(after)s
+) AS kept
+ORDER BY sequence LIMIT %(limit)s
 
 -- name: list_events
 SELECT event FROM task_events WHERE task_id = %(task_id)s AND sequence > %(after)s ORDER BY sequence LIMIT %(limit)s
