@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 import grpc
 from google.protobuf.message import Message
@@ -107,7 +108,8 @@ async def _make_change(work: Work, message: events.GenerateChange, workshop: Wor
         bundle = Path(scratch) / "snapshot.bundle"
         digest = await _fetch_bundle(workshop, work.proof, message.snapshot.name, bundle)
         request = ChangeRequest(message.instruction, message.snapshot.commit, digest)
-        records = repository.StepRecords(workshop.database, work.proof, work.work_id)
+        resumed_id = UUID(message.resumed_command_id) if message.resumed_command_id else None
+        records = repository.StepRecords(workshop.database, work.proof, work.work_id, resumed_id=resumed_id)
         return await make_change(request, bundle, tools=tools, work=Progress(work), store=records)
 
 

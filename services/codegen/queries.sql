@@ -1,5 +1,10 @@
 -- name: get_step
-SELECT record::text AS record FROM steps WHERE work_id = %(work_id)s AND step = %(step)s AND attempt = %(attempt)s
+-- Of this work, else of the work that it resumes; but its time begins anew.
+SELECT record::text AS record FROM steps
+WHERE (work_id = %(work_id)s OR (work_id = %(resumed_id)s::uuid AND step <> 'start'))
+  AND step = %(step)s AND attempt = %(attempt)s
+ORDER BY work_id = %(work_id)s DESC
+LIMIT 1
 
 -- name: insert_step
 INSERT INTO steps (work_id, step, attempt, record) VALUES (%(work_id)s, %(step)s, %(attempt)s, %(record)s::jsonb)

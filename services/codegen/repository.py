@@ -28,14 +28,21 @@ EVIDENCE = TypeAdapter(EvidenceBundle)
 class StepRecords:
     """The step records of one piece of work; each read and write is a transaction of its own."""
 
-    def __init__(self, database: Database, proof: str, work_id: UUID) -> None:
+    def __init__(self, database: Database, proof: str, work_id: UUID, *, resumed_id: UUID | None = None) -> None:
         self._database = database
         self._proof = proof
         self._work_id = work_id
+        self._resumed_id = resumed_id
 
     async def get(self, step: str, attempt: int) -> str | None:
+        parameters: dict[str, object] = {
+            "work_id": self._work_id,
+            "resumed_id": self._resumed_id,
+            "step": step,
+            "attempt": attempt,
+        }
         async with self._database.tenant_session(self._proof) as session:
-            row = await session.row(QUERIES["get_step"], {"work_id": self._work_id, "step": step, "attempt": attempt})
+            row = await session.row(QUERIES["get_step"], parameters)
         return row["record"] if row else None
 
     async def put(self, step: str, attempt: int, record: str) -> None:

@@ -130,8 +130,15 @@ def after_approval(state: ReviewedState) -> str:
 
 
 async def dispatch_again(state: TaskGraphState, runtime: Runtime[TaskContext]) -> None:
-    commands = _generating(state, runtime.context.task)
-    for kind in reached_their_limit(state["results"], runtime.context.task.kinds):
+    """A change goes on with what was recorded of it: its model is not asked twice."""
+    context = runtime.context
+    commands = _generating(state, context.task)
+    steps = await repository.list_steps(context.session, context.task.task_id)
+    earlier = {step.step: str(step.command_id) for step in steps}
+    change = commands.get(StepName.CHANGE)
+    if isinstance(change, events.GenerateChange):
+        change.resumed_command_id = earlier[StepName.CHANGE]
+    for kind in reached_their_limit(state["results"], context.task.kinds):
         await _dispatch(runtime.context, StepName(kind), commands[kind], again=True)
 
 

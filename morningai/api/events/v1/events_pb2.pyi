@@ -612,7 +612,10 @@ class GenerateChange(_message.Message):
 
     INSTRUCTION_FIELD_NUMBER: _builtins.int
     SNAPSHOT_FIELD_NUMBER: _builtins.int
+    RESUMED_COMMAND_ID_FIELD_NUMBER: _builtins.int
     instruction: _builtins.str
+    resumed_command_id: _builtins.str
+    """An earlier command of the same task whose recorded steps count, as far as they go; empty for none."""
     @_builtins.property
     def snapshot(self) -> Global___Snapshot: ...
     def __init__(
@@ -620,10 +623,11 @@ class GenerateChange(_message.Message):
         *,
         instruction: _builtins.str = ...,
         snapshot: Global___Snapshot | None = ...,
+        resumed_command_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instruction", b"instruction", "snapshot", b"snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instruction", b"instruction", "resumed_command_id", b"resumed_command_id", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
