@@ -47,6 +47,7 @@ def orchestrator(on_reply=ignore):
         events.CancelTask: Short(ignore),
         events.StartTask: Short(ignore),
         events.StepTimedOut: Short(ignore),
+        events.ApprovalDue: Short(ignore),
         **dict.fromkeys(replies, Short(on_reply)),
     }
 

@@ -446,7 +446,7 @@ def export_entries(**wanted):
     return call
 
 
-SCOPES = "Use some of answers.read, audit.read,"
+SCOPES = "Use some of answers.read, approvals.write, audit.read,"
 OVERLAP = "Use 0 seconds to 7 days."
 NO_KEY = "`key list` shows the keys of your tenant."
 PAGE_SIZE = "Use 1 to 200, or 0 for 50."

@@ -77,7 +77,7 @@ async def test_the_days_of_a_period_are_included_and_no_others(owner):
 
 async def test_every_limit_is_listed_with_its_default(owner):
     found = await limits(owner)
-    assert len(found) == 21
+    assert len(found) == 23
     assert (found["sources"].value, found["sources"].HasField("operator_value")) == (200, False)
     assert (found["tokens_per_day"].HasField("value"), found["tokens_per_day"].used) == (False, 0)
 

@@ -192,7 +192,7 @@ def test_a_proof_that_is_not_valid_leaves_no_entry(database, tenant):
     assert database.rows("SELECT count(*) FROM tenancy.audit_log WHERE outcome = 'refused'") == [(0,)]
 
 
-@pytest.mark.parametrize("login", ["orchestrator_app", "faqgen_app", "codegen_app"])
+@pytest.mark.parametrize("login", ["faqgen_app", "codegen_app"])
 def test_services_that_administer_nothing_record_no_refusal(tenant, login):
     with session(tenant, login) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute(REFUSAL, (tenant.grant(),))
