@@ -38,6 +38,7 @@ def _making() -> list[str]:
     for service in SERVICES:
         for subscription in subscriptions_of(service):
             name = f"{subscription.stream}.{subscription.durable}"
+            allowed += [f"$JS.API.CONSUMER.INFO.{name}"]
             allowed += [f"$JS.API.CONSUMER.CREATE.{name}", f"$JS.API.CONSUMER.CREATE.{name}.>"]
             allowed += [f"$JS.API.CONSUMER.DURABLE.CREATE.{name}"]
     return allowed + _serving_subscribers()

@@ -188,6 +188,6 @@ def _serving(tenant: TestTenant) -> set[str]:
 def _making() -> set[str]:
     making = {f"$JS.API.STREAM.{verb}.{stream}" for verb in ("CREATE", "INFO", "UPDATE") for stream in STREAMS}
     for consumer in SERVICE_CONSUMERS:
-        making |= {f"$JS.API.CONSUMER.{verb}.{consumer}" for verb in ("CREATE", "DURABLE.CREATE")}
+        making |= {f"$JS.API.CONSUMER.{verb}.{consumer}" for verb in ("CREATE", "DURABLE.CREATE", "INFO")}
         making.add(f"$JS.API.CONSUMER.CREATE.{consumer}.{subjects.EVENTS_PREFIX}.>")
     return making

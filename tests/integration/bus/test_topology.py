@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
-from nats.js.api import RetentionPolicy
+from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy
 
 from morningai.bus import broker
 from morningai.bus.permissions import BUS_OWNER
-from morningai.bus.topology import STREAMS, ensure_topology
+from morningai.bus.topology import STREAMS, ensure_topology, keep_topology
 from morningai.errors import FailedPrecondition
 from morningai.settings import ServiceSettings
 from tests.conftest import PASSWORD
@@ -58,3 +60,18 @@ async def test_a_setting_that_jetstream_never_changes_is_told_with_its_remedy(je
     with pytest.raises(FailedPrecondition, match="Stream COMMANDS cannot take today's settings") as refused:
         await ensure_topology(jetstream, ack_wait_seconds=30)
     assert "nats stream rm COMMANDS" in refused.value.remedy
+
+
+async def test_a_missing_consumer_is_made_again_though_somebody_else_has_one_more(jetstream, spectator):
+    await ensure_topology(jetstream, ack_wait_seconds=30)
+    await spectator.add_consumer(EVENTS.name, ConsumerConfig(ack_policy=AckPolicy.NONE, inactive_threshold=60.0))
+    await spectator.delete_consumer(EVENTS.name, "gateway-tasks")
+    told = asyncio.Event()
+
+    async def on_made(made_at):
+        told.set()
+
+    keeping = asyncio.create_task(keep_topology(jetstream, ack_wait_seconds=30, on_made=on_made))
+    await asyncio.wait_for(told.wait(), 10)
+    keeping.cancel()
+    assert (await spectator.consumer_info(EVENTS.name, "gateway-tasks")).name == "gateway-tasks"
