@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 MODEL ?=
 COMPOSE ?= docker compose
 
-.PHONY: help demo test isolation test-containers check format proto dataflow asyncapi bench compose-test clean
+.PHONY: help demo test isolation chaos test-containers check format proto dataflow asyncapi bench compose-test clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,12 @@ test: $(VENV)/.dev  ## Run every test that needs no container
 
 isolation: $(VENV)/.dev  ## Try every way from one tenant to another, and say how many
 	$(BIN)/pytest -n 2 --dist loadfile tests/isolation tests/integration/gateway/test_fuzz.py
+
+SEED ?=
+TASKS ?= 300
+KILLS ?= 20
+chaos: $(VENV)/.dev  ## Kill and hinder everything under load: SEED=… (else one fixed and one drawn) TASKS=300 KILLS=20
+	$(BIN)/python -m tests.chaos $(addprefix --seed ,$(SEED)) --tasks $(TASKS) --kills $(KILLS)
 
 test-containers: $(VENV)/.dev  ## Run the integration tests against containers
 	MORNINGAI_TEST_SERVERS=containers TESTCONTAINERS_RYUK_DISABLED=true \

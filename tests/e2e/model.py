@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from morningai.testing.model_script import Script, ScriptedReply, ScriptedRule
@@ -57,9 +57,11 @@ class ScriptedModel:
 
 
 @contextmanager
-def scripted_model(*, api_key: str | None = None) -> Iterator[ScriptedModel]:
+def scripted_model(
+    *, api_key: str | None = None, make: Callable[[Script], ScriptedModelServer] = ScriptedModelServer
+) -> Iterator[ScriptedModel]:
     """One with a key refuses every other."""
-    server = ScriptedModelServer(Script(model=NAME, rules=(), api_key=api_key))
+    server = make(Script(model=NAME, rules=(), api_key=api_key))
     started = threading.Event()
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
