@@ -96,10 +96,11 @@ async def spectator(nodes):
 
 
 async def replicas(jetstream):
-    found = [(await jetstream.stream_info(stream.name)) for stream in STREAMS]
+    """Of each stream and of a consumer; none while nobody leads it."""
+    found = [(await jetstream.stream_info(stream.name)).cluster for stream in STREAMS]
     first = subscriptions_of("orchestrator")[0]
-    consumer = await jetstream.consumer_info(first.stream, first.durable)
-    return [*(1 + len(info.cluster.replicas or []) for info in found), 1 + len(consumer.cluster.replicas or [])]
+    found.append((await jetstream.consumer_info(first.stream, first.durable)).cluster)
+    return [cluster and 1 + len(cluster.replicas or []) for cluster in found]
 
 
 async def until(check, *, seconds=20.0):
