@@ -87,6 +87,7 @@ BEGIN
   END LOOP;
 END $$;
 
+-- Each row asks for its task by its key: as a join, a batch would read all tasks.
 -- Messages of an open task stay, however old: their replies may be asked for again.
 CREATE FUNCTION kernel.sweep_outbox(kept interval, most integer) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -96,8 +97,8 @@ BEGIN
     'DELETE FROM %1$I.outbox AS o USING (SELECT old.* FROM kernel.tenants_in(''outbox'') AS t (tenant_id), LATERAL ('
     '  SELECT o.tenant_id, o.id FROM %1$I.outbox AS o '
     '  WHERE o.tenant_id = t.tenant_id AND o.id < kernel.first_id(now() - $1) AND o.published_at < now() - $1 '
-    '  AND NOT EXISTS (SELECT FROM kernel.tasks AS k WHERE k.tenant_id = o.tenant_id AND k.task_id = o.task_id '
-    '                  AND (k.closed_at IS NULL OR k.closed_at >= now() - $1)) LIMIT $2) AS old LIMIT $2) AS over '
+    '  AND (SELECT true FROM kernel.tasks AS k WHERE k.tenant_id = o.tenant_id AND k.task_id = o.task_id '
+    '       AND (k.closed_at IS NULL OR k.closed_at >= now() - $1)) IS NULL LIMIT $2) AS old LIMIT $2) AS over '
     'WHERE o.tenant_id = over.tenant_id AND o.id = over.id AND o.published_at < now() - $1',
     kernel.swept_service()) USING kept, most;
   GET DIAGNOSTICS deleted = ROW_COUNT;
@@ -134,8 +135,8 @@ BEGIN
     'DELETE FROM %1$I.leases AS l USING (SELECT old.* FROM kernel.tenants_in(''leases'') AS t (tenant_id), LATERAL ('
     '  SELECT l.tenant_id, l.work_id FROM %1$I.leases AS l '
     '  WHERE l.tenant_id = t.tenant_id AND l.work_id < kernel.first_id(now() - $1) AND l.updated_at < now() - $1 '
-    '  AND NOT EXISTS (SELECT FROM kernel.tasks AS k WHERE k.tenant_id = l.tenant_id AND k.task_id = l.task_id '
-    '                  AND (k.closed_at IS NULL OR k.closed_at >= now() - $1)) LIMIT $2) AS old LIMIT $2) AS over '
+    '  AND (SELECT true FROM kernel.tasks AS k WHERE k.tenant_id = l.tenant_id AND k.task_id = l.task_id '
+    '       AND (k.closed_at IS NULL OR k.closed_at >= now() - $1)) IS NULL LIMIT $2) AS old LIMIT $2) AS over '
     'WHERE l.tenant_id = over.tenant_id AND l.work_id = over.work_id',
     kernel.swept_service()) USING kept, most;
   GET DIAGNOSTICS deleted = ROW_COUNT;
