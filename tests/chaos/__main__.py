@@ -7,13 +7,11 @@ import asyncio
 import json
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from contextlib import ExitStack
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
@@ -36,7 +34,6 @@ from tests.e2e.model import scripted_model
 
 FIXED_SEED = 20261127
 REST_SECONDS = 90.0
-AUDITOR = "tests.chaos.auditor"
 SETTINGS = {
     "MORNINGAI_SLOTS": "3",
     "MORNINGAI_WEBHOOK_EGRESS_ALLOWED": "127.0.0.1",
@@ -64,20 +61,8 @@ def run(seed: int, tasks: int, kills: int) -> Summary:
         left = rest.wait_for_rest(platform, seconds=REST_SECONDS)
         asyncio.run(tap.rest(seconds=20))
         findings = [f"{count} {name} at the end" for name, count in left.items()] + load.seen.problems
-        findings += ends.unsound(platform, load.seen.acknowledged) + audit(platform, folder)
+        findings += ends.unsound(platform, load.seen.acknowledged)
         return summarize(one, findings, seconds=time.monotonic() - began)
-
-
-def audit(platform: ChaosPlatform, folder: Path) -> list[str]:
-    """In a process of its own, which knows nothing of the run but its folder and the database."""
-    if find_spec(AUDITOR) is None:
-        return []
-    command = [sys.executable, "-m", AUDITOR, "--dsn", platform.dsn, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if not done.returncode:
-        return []
-    said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    return [f"auditor: {line}" for line in said] or [f"the auditor ended with {done.returncode}"]
 
 
 def summarize(one: Run, findings: list[str], *, seconds: float) -> Summary:

@@ -1,4 +1,4 @@
-"""What must hold of every task at the end, asked of the database: the driver's own check, beside the auditor's."""
+"""What must hold of every task at the end, asked of the database."""
 
 from __future__ import annotations
 
