@@ -24,6 +24,7 @@ from morningai.bus.retention import Rule, Sweeper
 from morningai.bus.topology import ensure_topology, keep_topology
 from morningai.db.audit import audit_at_start
 from morningai.db.session import Database
+from morningai.ending import end
 from morningai.errors import MorningAIError
 from morningai.logging import start_logging
 from morningai.redaction import remember
@@ -156,7 +157,5 @@ async def _stop(service: Service, bus: Bus, tasks: list[asyncio.Task[None]]) -> 
     for close in (bus.stop, *service.closing):
         with suppress(TimeoutError):
             await asyncio.wait_for(close(), GRACE_SECONDS)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await end(*tasks)
     await service.database.close()

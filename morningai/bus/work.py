@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import LiteralString, TypeAlias
 from uuid import UUID
@@ -27,6 +26,7 @@ from morningai.bus.envelope import Envelope
 from morningai.bus.handling import Acknowledge, check_seal
 from morningai.bus.retry import retry_delay_seconds
 from morningai.db.session import Database, Session
+from morningai.ending import end
 from morningai.errors import (
     MorningAIError,
     Permanent,
@@ -277,10 +277,7 @@ async def _work_under_lease(handle: WorkHandler, work: Work, message: Message, l
         renewing.result()
         raise Superseded("The lease ended.")
     finally:
-        for running in (working, renewing):
-            running.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await running
+        await end(working, renewing)
 
 
 async def _renew_until_stopped(work: Work, limits: WorkLimits) -> None:

@@ -59,6 +59,8 @@ def run(seed: int, tasks: int, kills: int) -> Summary:
         one = Run(platform, load, make_schedule(seed, tasks=tasks, kills=kills), seed, tasks)
         one.go()
         left = rest.wait_for_rest(platform, seconds=REST_SECONDS)
+        if left:
+            platform.write_stacks()
         asyncio.run(tap.rest(seconds=20))
         findings = [f"{count} {name} at the end" for name, count in left.items()] + load.seen.problems
         findings += ends.unsound(platform, load.seen.acknowledged)
