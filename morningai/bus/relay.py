@@ -36,6 +36,8 @@ PUBLISH_SECONDS = 5.0
 UNKNOWN_SECONDS = 60.0
 TYPES = list(BY_NAME)
 LONGEST_SLEEP_SECONDS = 5.0
+# Longer than an active relay ever says nothing; PostgreSQL ends the session of a frozen one, and another takes over.
+FROZEN: LiteralString = "SET idle_session_timeout = '10s'"
 LOCK: LiteralString = "SELECT pg_try_advisory_lock(hashtext('relay'), hashtext(%s)) AS held"
 DUE: LiteralString = """
 SELECT *, now() AS now FROM outbox
@@ -104,6 +106,7 @@ class Relay:
             self._dsn, autocommit=True, row_factory=dict_row
         ) as connection:
             connection.add_notify_handler(lambda _: self._wake.set())
+            await connection.execute(FROZEN)
             try:
                 await self._become_active(connection)
                 while True:
