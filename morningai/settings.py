@@ -10,10 +10,11 @@ import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from psycopg.conninfo import conninfo_to_dict
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from morningai.errors import MorningAIError
@@ -22,8 +23,22 @@ S = TypeVar("S", bound=BaseSettings)
 SECRETS_FOLDER_VARIABLE = "MORNINGAI_SECRETS_DIR"
 
 
+# A server whose machine is gone without a word is noticed after half a minute; libpq itself would wait two hours.
+KEEPALIVES = "keepalives_idle=10 keepalives_interval=5 keepalives_count=2 tcp_user_timeout=20000"
+
+
 class SettingsInvalid(MorningAIError):
     reason = "SETTINGS_INVALID"
+
+
+def _noticing_dead_servers(dsn: str) -> str:
+    try:
+        return make_conninfo(KEEPALIVES, **conninfo_to_dict(dsn))
+    except psycopg.ProgrammingError as error:
+        raise ValueError("is no libpq connection string, such as host=… dbname=… user=… password=…") from error
+
+
+Dsn = Annotated[str, AfterValidator(_noticing_dead_servers)]
 
 
 class ServiceSettings(BaseSettings):
@@ -33,8 +48,8 @@ class ServiceSettings(BaseSettings):
         env_prefix="MORNINGAI_", env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
-    database_dsn: str = Field(description="libpq connection string of the service's login")
-    relay_dsn: str = Field(description="libpq connection string of the service's relay login")
+    database_dsn: Dsn = Field(description="libpq connection string of the service's login")
+    relay_dsn: Dsn = Field(description="libpq connection string of the service's relay login")
     nats_url: str = Field(description="nats://host:port, or tls://host:port; of a cluster the nodes, by commas")
     bus_replicas: int | None = Field(
         default=None, ge=1, le=5, description="nodes of the bus that keep each message; without it as the streams are"
