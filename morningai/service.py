@@ -19,6 +19,7 @@ from morningai.bus import broker
 from morningai.bus.broker import Bus, Handlers
 from morningai.bus.losses import resend_lost
 from morningai.bus.permissions import BUS_OWNER
+from morningai.bus.pulses import Pulses
 from morningai.bus.relay import Relay
 from morningai.bus.retention import Rule, Sweeper
 from morningai.bus.topology import ensure_topology, keep_topology
@@ -54,6 +55,7 @@ class Service:
     background: Sequence[Callable[[], Coroutine[None, None, None]]] = field(default_factory=tuple)
     closing: Sequence[Callable[[], Coroutine[None, None, None]]] = field(default_factory=tuple)
     retention: Sequence[Rule] = ()
+    pulses: Pulses | None = None
 
 
 @dataclass
@@ -140,6 +142,8 @@ async def _connect(service: Service) -> tuple[Bus, Relay]:
         handlers=service.handlers,
         settings=service.settings,
     )
+    if service.pulses:
+        await service.pulses.start(await nats.connect())
     relay = Relay(service.name, service.settings.relay_dsn, jetstream)
     service.relay_holder.relay = relay
     return bus, relay
