@@ -157,9 +157,9 @@ async def _wait(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
 
 
 async def _stop(service: Service, bus: Bus, tasks: list[asyncio.Task[None]]) -> None:
-    await service.rpc.stop(GRACE_SECONDS)
+    await asyncio.gather(service.rpc.stop(GRACE_SECONDS), bus.drain())
+    await end(*tasks)
     for close in (bus.stop, *service.closing):
         with suppress(TimeoutError):
             await asyncio.wait_for(close(), GRACE_SECONDS)
-    await end(*tasks)
     await service.database.close()

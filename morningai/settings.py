@@ -68,10 +68,18 @@ class ServiceSettings(BaseSettings):
     stall_seconds: float = Field(
         default=1800.0, gt=0, description="work that renews its lease and gets no further for longer is begun again"
     )
-    ack_wait_seconds: float = Field(default=30.0, ge=1, description="the bus redelivers a message unsettled for longer")
+    ack_wait_seconds: float = Field(
+        default=6.0, ge=1, description="a message is delivered again once its handler has been silent for longer"
+    )
     max_deliveries: int = Field(default=8, ge=1, description="deliveries before a message becomes a dead letter")
-    max_attempts: int = Field(default=5, ge=1, description="attempts at one piece of work")
+    max_attempts: int = Field(default=5, ge=1, description="attempts at one piece of work that may fail")
+    outage_seconds: float = Field(
+        default=600.0, gt=0, description="work waits so long in all for services or a database that are away"
+    )
     retry_delay_seconds: float = Field(default=1.0, gt=0, description="first delay; doubles, with jitter, to a minute")
+    drain_seconds: float = Field(
+        default=5.0, gt=0, description="a service that is asked to stop leaves its handlers so long to end"
+    )
     default_deadline_seconds: float = Field(default=60.0, gt=0, description="for calls that bring no deadline")
     longest_deadline_seconds: float = Field(default=3600.0, gt=0, description="for calls with a longer one; streams")
     allow_plaintext: bool = Field(

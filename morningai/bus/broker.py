@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -29,7 +30,6 @@ log = structlog.get_logger()
 SHORT_PULLERS = 4
 # Pull requests wait this long at the server; an idle consumer costs one request per this many seconds.
 FETCH_SECONDS = 20.0
-GRACE_SECONDS = 3.0
 # A bus whose machine is gone without a word is left after three times as long; nats-py itself would take six minutes.
 PING_SECONDS = 10
 
@@ -43,11 +43,18 @@ class Bus:
     broker: NatsBroker
     jetstream: JetStreamContext
     subscriptions: tuple[Subscription, ...]
+    draining: asyncio.Event
 
     async def start(self) -> None:
         await self.broker.start()
 
+    async def drain(self) -> None:
+        """Take no more messages, give long work to others at once, and return when the short handlers have ended."""
+        self.draining.set()
+        await asyncio.gather(*(subscriber.stop() for subscriber in self.broker.subscribers))
+
     async def stop(self) -> None:
+        self.draining.set()
         await self.broker.stop()
 
 
@@ -84,7 +91,7 @@ async def connect(service: str, settings: ServiceSettings) -> tuple[NatsBroker, 
         error_cb=_on_error,
         disconnected_cb=_on_disconnect,
         reconnected_cb=_on_reconnect,
-        graceful_timeout=GRACE_SECONDS,
+        graceful_timeout=settings.drain_seconds,
         drain_timeout=1,
     )
     client = await broker.connect()
@@ -116,13 +123,23 @@ async def subscribe(
         settings.max_attempts,
         settings.retry_delay_seconds,
         settings.stall_seconds,
+        settings.outage_seconds,
     )
+    draining = asyncio.Event()
     await wait_for_consumers(jetstream, subscriptions)
     for subscription in subscriptions:
-        settler = Settler(database, by_name, subscription.durable, limits, settings.max_deliveries)
+        settler = Settler(
+            database,
+            by_name,
+            subscription.durable,
+            limits,
+            settings.max_deliveries,
+            settings.ack_wait_seconds,
+            draining,
+        )
         for _ in range(settings.slots if subscription.lane == "work" else SHORT_PULLERS):
             _attach(broker, subscription, settler)
-    return Bus(broker, jetstream, subscriptions)
+    return Bus(broker, jetstream, subscriptions, draining)
 
 
 def _attach(broker: NatsBroker, subscription: Subscription, settler: Settler) -> None:

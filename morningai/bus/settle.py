@@ -5,6 +5,7 @@ Every outcome of a handler maps to one of the three by the branch of its error (
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass
 from typing import LiteralString
@@ -18,7 +19,9 @@ from psycopg_pool import PoolTimeout
 from morningai import telemetry
 from morningai.bus.envelope import Envelope, decode
 from morningai.bus.handling import Short
-from morningai.bus.retry import retry_delay_seconds
+from morningai.bus.in_progress import in_progress
+from morningai.bus.outages import AWAY, outage_of
+from morningai.bus.retry import LONGEST_OUTAGE_SECONDS, LONGEST_SECONDS, retry_delay_seconds
 from morningai.bus.work import Long, WorkLimits
 from morningai.db.session import Database
 from morningai.errors import MorningAIError, Permanent, Poison, Retryable, TaskEnded, Unauthenticated, plain
@@ -27,8 +30,6 @@ from morningai.logging import bind_contextvars, clear_contextvars
 log = structlog.get_logger()
 
 NO_TENANT = UUID(int=0)
-# The database does not answer, which says nothing about the message.
-AWAY = (psycopg.OperationalError, PoolTimeout)
 BURY: LiteralString = """
 INSERT INTO dead_letters
   (tenant_id, message_id, consumer, type, subject, headers, body, reason, error, deliveries, trace_id)
@@ -54,9 +55,14 @@ class Settler:
     consumer: str
     limits: WorkLimits
     max_deliveries: int
+    ack_wait_seconds: float
+    draining: asyncio.Event
 
     async def settle(self, message: NatsMessage) -> None:
-        """Handle a message and settle it; never raises for what a handler did."""
+        """Handle a message and settle it; never raises for what a handler did. While the service stops, others may."""
+        if self.draining.is_set():
+            await message.nack()
+            return
         clear_contextvars()
         try:
             envelope = decode(message.headers, message.body)
@@ -66,7 +72,8 @@ class Settler:
         bind_contextvars(tenant_id=str(envelope.tenant_id), task_id=str(envelope.task_id))
         attributes = {"messaging.system": "nats", "messaging.message.id": str(envelope.id)}
         with telemetry.consumer_span(f"process {envelope.type.short_name}", envelope.traceparent, attributes):
-            await self._settle(message, envelope)
+            async with in_progress(message, ack_wait_seconds=self.ack_wait_seconds):
+                await self._settle(message, envelope)
 
     async def _settle(self, message: NatsMessage, envelope: Envelope) -> None:
         try:
@@ -80,7 +87,8 @@ class Settler:
         except (Retryable, *AWAY, TimeoutError) as error:
             await self._return(message, envelope, error)
         except Exception as error:  # the bus boundary: unknown errors are returned, then kept
-            log.exception("bus.message.crashed", type=envelope.type.short_name, message_id=str(envelope.id))
+            if not outage_of(error):
+                log.exception("bus.message.crashed", type=envelope.type.short_name, message_id=str(envelope.id))
             await self._return(message, envelope, error)
 
     async def _handle(self, message: NatsMessage, envelope: Envelope) -> None:
@@ -90,10 +98,10 @@ class Settler:
         if isinstance(handler, Short):
             await handler(self.database, envelope, consumer=self.consumer)
         else:
-            await handler(self.database, envelope, limits=self.limits, acknowledge=message.ack)
+            await handler(self.database, envelope, limits=self.limits, acknowledge=message.ack, draining=self.draining)
 
     async def _return(self, message: NatsMessage, envelope: Envelope, error: Exception) -> None:
-        if _deliveries(message) >= self.max_deliveries and not isinstance(error, AWAY):
+        if _deliveries(message) >= self.max_deliveries and not (isinstance(error, AWAY) or outage_of(error)):
             await self._bury(message, envelope, error)
         else:
             await self._postpone(message, error)
@@ -101,7 +109,8 @@ class Settler:
     async def _postpone(self, message: NatsMessage, error: Exception) -> None:
         deliveries = _deliveries(message)
         asked = error.retry_after_seconds if isinstance(error, Retryable) else None
-        delay = asked or retry_delay_seconds(deliveries, first=self.limits.retry_delay_seconds)
+        longest = LONGEST_OUTAGE_SECONDS if outage_of(error) else LONGEST_SECONDS
+        delay = asked or retry_delay_seconds(deliveries, first=self.limits.retry_delay_seconds, longest=longest)
         log.warning(
             "bus.message.returned",
             type=plain(message.headers.get("ce-type", "")),
