@@ -27,7 +27,7 @@ from morningai.settings import ServiceSettings
 log = structlog.get_logger()
 
 # One message a fetch: nats-py's fetch of many may lose a race with the server's expiry, and then holds a message back.
-SHORT_PULLERS = 4
+SHORT_PULLERS = 16
 # Pull requests wait this long at the server; an idle consumer costs one request per this many seconds.
 FETCH_SECONDS = 20.0
 # A bus whose machine is gone without a word is left after three times as long; nats-py itself would take six minutes.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import LiteralString
 from uuid import UUID, uuid4
 
@@ -22,6 +22,7 @@ from morningai.bus.handling import Short
 from morningai.bus.in_progress import in_progress
 from morningai.bus.outages import AWAY, outage_of
 from morningai.bus.retry import LONGEST_OUTAGE_SECONDS, LONGEST_SECONDS, retry_delay_seconds
+from morningai.bus.together import Lanes
 from morningai.bus.work import Long, WorkLimits
 from morningai.db.session import Database
 from morningai.errors import MorningAIError, Permanent, Poison, Retryable, TaskEnded, Unauthenticated, plain
@@ -57,6 +58,10 @@ class Settler:
     max_deliveries: int
     ack_wait_seconds: float
     draining: asyncio.Event
+    lanes: Lanes = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lanes", Lanes(self.database, self.consumer))
 
     async def settle(self, message: NatsMessage) -> None:
         """Handle a message and settle it; never raises for what a handler did. While the service stops, others may."""
@@ -96,7 +101,7 @@ class Settler:
         if handler is None:
             raise Poison(f"{self.consumer} has no handler for {envelope.type.short_name}.")
         if isinstance(handler, Short):
-            await handler(self.database, envelope, consumer=self.consumer)
+            await self.lanes.handle(handler, envelope)
         else:
             await handler(self.database, envelope, limits=self.limits, acknowledge=message.ack, draining=self.draining)
 
