@@ -77,6 +77,9 @@ class ServiceSettings(BaseSettings):
         default=600.0, gt=0, description="work waits so long in all for services or a database that are away"
     )
     retry_delay_seconds: float = Field(default=1.0, gt=0, description="first delay; doubles, with jitter, to a minute")
+    stuck_seconds: float = Field(
+        default=60.0, gt=0, description="a service with a loop that is late by longer says it does not serve"
+    )
     drain_seconds: float = Field(
         default=5.0, gt=0, description="a service that is asked to stop leaves its handlers so long to end"
     )

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import structlog
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
 from faststream.nats.security import NatsUserPassword
+from faststream.nats.subscriber.usecases import PullStreamSubscriber
 from google.protobuf.message import Message
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig
 
@@ -19,9 +22,11 @@ from morningai.bus.handling import Short
 from morningai.bus.permissions import inbox_prefix
 from morningai.bus.settle import Settler
 from morningai.bus.tls import bus_context
+from morningai.bus.together import Lanes
 from morningai.bus.topology import wait_for_consumers
-from morningai.bus.work import Long, WorkLimits
+from morningai.bus.work import Long, Slot, WorkLimits
 from morningai.db.session import Database
+from morningai.liveness import Liveness, Loop
 from morningai.settings import ServiceSettings
 
 log = structlog.get_logger()
@@ -44,9 +49,12 @@ class Bus:
     jetstream: JetStreamContext
     subscriptions: tuple[Subscription, ...]
     draining: asyncio.Event
+    loops: tuple[Loop, ...]
 
     async def start(self) -> None:
         await self.broker.start()
+        for subscriber, loop in zip(self.broker.subscribers, self.loops, strict=True):
+            _say_each_fetch(cast(PullStreamSubscriber, subscriber), loop)
 
     async def drain(self) -> None:
         """Take no more messages, give long work to others at once, and return when the short handlers have ended."""
@@ -107,6 +115,7 @@ async def subscribe(
     database: Database,
     handlers: Handlers,
     settings: ServiceSettings,
+    liveness: Liveness,
 ) -> Bus:
     """Attach the handlers to the service's durable consumers, which the catalogue defines.
 
@@ -127,19 +136,24 @@ async def subscribe(
     )
     draining = asyncio.Event()
     await wait_for_consumers(jetstream, subscriptions)
+    loops = []
     for subscription in subscriptions:
-        settler = Settler(
-            database,
-            by_name,
-            subscription.durable,
-            limits,
-            settings.max_deliveries,
-            settings.ack_wait_seconds,
-            draining,
-        )
-        for _ in range(settings.slots if subscription.lane == "work" else SHORT_PULLERS):
+        lanes = Lanes(database, subscription.durable)
+        for number in range(settings.slots if subscription.lane == "work" else SHORT_PULLERS):
+            slot = Slot(draining, liveness.loop(f"{subscription.durable} {number}"))
+            settler = Settler(
+                database,
+                by_name,
+                subscription.durable,
+                limits,
+                settings.max_deliveries,
+                settings.ack_wait_seconds,
+                slot,
+                lanes,
+            )
             _attach(broker, subscription, settler)
-    return Bus(broker, jetstream, subscriptions, draining)
+            loops.append(slot.loop)
+    return Bus(broker, jetstream, subscriptions, draining, tuple(loops))
 
 
 def _attach(broker: NatsBroker, subscription: Subscription, settler: Settler) -> None:
@@ -154,6 +168,22 @@ def _attach(broker: NatsBroker, subscription: Subscription, settler: Settler) ->
         decoder=_keep_message,
     )
     subscriber(settler.settle)
+
+
+def _say_each_fetch(subscriber: PullStreamSubscriber, loop: Loop) -> None:
+    assert subscriber.subscription is not None
+    fetch = subscriber.subscription.fetch
+    loop.passed(next_waits_seconds=FETCH_SECONDS)  # the first is under way
+
+    async def say_and_fetch(
+        batch: int = 1,
+        timeout: float | None = FETCH_SECONDS,  # noqa: ASYNC109  as nats-py has it
+        heartbeat: float | None = None,
+    ) -> list[Msg]:
+        loop.passed(next_waits_seconds=timeout or 0.0)
+        return await fetch(batch, timeout, heartbeat)
+
+    subscriber.subscription.fetch = say_and_fetch  # type: ignore[method-assign]  # nobody else hears of empty fetches
 
 
 async def _keep_message(message: NatsMessage) -> NatsMessage:

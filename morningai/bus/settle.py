@@ -5,9 +5,8 @@ Every outcome of a handler maps to one of the three by the branch of its error (
 
 from __future__ import annotations
 
-import asyncio
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import LiteralString
 from uuid import UUID, uuid4
 
@@ -23,7 +22,7 @@ from morningai.bus.in_progress import in_progress
 from morningai.bus.outages import AWAY, outage_of
 from morningai.bus.retry import LONGEST_OUTAGE_SECONDS, LONGEST_SECONDS, retry_delay_seconds
 from morningai.bus.together import Lanes
-from morningai.bus.work import Long, WorkLimits
+from morningai.bus.work import Long, Slot, WorkLimits
 from morningai.db.session import Database
 from morningai.errors import MorningAIError, Permanent, Poison, Retryable, TaskEnded, Unauthenticated, plain
 from morningai.logging import bind_contextvars, clear_contextvars
@@ -49,7 +48,7 @@ WHERE dead_letters.state = 'replayed'
 
 @dataclass(frozen=True)
 class Settler:
-    """Settles the messages of one durable consumer of one service."""
+    """Settles the messages of one slot of one durable consumer of one service."""
 
     database: Database
     handlers: dict[str, Short | Long]
@@ -57,15 +56,13 @@ class Settler:
     limits: WorkLimits
     max_deliveries: int
     ack_wait_seconds: float
-    draining: asyncio.Event
-    lanes: Lanes = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "lanes", Lanes(self.database, self.consumer))
+    slot: Slot
+    lanes: Lanes
 
     async def settle(self, message: NatsMessage) -> None:
         """Handle a message and settle it; never raises for what a handler did. While the service stops, others may."""
-        if self.draining.is_set():
+        self.slot.loop.passed()
+        if self.slot.draining.is_set():
             await message.nack()
             return
         clear_contextvars()
@@ -103,7 +100,7 @@ class Settler:
         if isinstance(handler, Short):
             await self.lanes.handle(handler, envelope)
         else:
-            await handler(self.database, envelope, limits=self.limits, acknowledge=message.ack, draining=self.draining)
+            await handler(self.database, envelope, limits=self.limits, acknowledge=message.ack, slot=self.slot)
 
     async def _return(self, message: NatsMessage, envelope: Envelope, error: Exception) -> None:
         if _deliveries(message) >= self.max_deliveries and not (isinstance(error, AWAY) or outage_of(error)):

@@ -42,8 +42,9 @@ from morningai.bus.outages import AWAY, outage_of
 from morningai.db.session import Database, Session
 from morningai.ending import end
 from morningai.errors import Permanent, Poison, Retryable, StepFailure, TaskEnded, Unauthenticated
+from morningai.liveness import Loop
 
-__all__ = ["Finish", "Long", "Work", "WorkLimits", "request_cancel"]
+__all__ = ["Finish", "Long", "Slot", "Work", "WorkLimits", "request_cancel"]
 
 log = structlog.get_logger()
 
@@ -91,6 +92,14 @@ ON CONFLICT DO NOTHING
 
 
 @dataclass(frozen=True)
+class Slot:
+    """Where work is done: it hears that the service stops, and says that it lives."""
+
+    draining: asyncio.Event
+    loop: Loop
+
+
+@dataclass(frozen=True)
 class Long:
     """Handles a command whose work is longer than a transaction may be."""
 
@@ -103,7 +112,7 @@ class Long:
         *,
         limits: WorkLimits,
         acknowledge: Acknowledge,
-        draining: asyncio.Event,
+        slot: Slot,
     ) -> None:
         message = envelope.message()
         try:
@@ -112,7 +121,7 @@ class Long:
             raise Poison(f"The seal of {envelope.type.short_name} {envelope.id} is not valid.") from error
         await acknowledge()
         if work:
-            await _run(lambda: self.handle(work, message), work, limits, draining)
+            await _run(lambda: self.handle(work, message), work, limits, slot)
 
 
 async def request_cancel(session: Session, task_id: UUID, command_ids: Iterable[str] = ()) -> None:
@@ -189,11 +198,11 @@ async def _emit_timer(session: Session, envelope: Envelope, work_id: UUID, delay
     )
 
 
-async def _run(begin: Begin, work: Work, limits: WorkLimits, draining: asyncio.Event) -> None:
+async def _run(begin: Begin, work: Work, limits: WorkLimits, slot: Slot) -> None:
     bound = log.bind(type=work.envelope.type.short_name, work_id=str(work.work_id), attempt=work.attempt)
     bound.info("work.attempt.started")
     try:
-        await _attempt(begin, work, limits, draining)
+        await _attempt(begin, work, limits, slot)
         bound.info("work.attempt.ended")
     except Superseded:
         bound.warning("work.attempt.superseded")
@@ -203,11 +212,11 @@ async def _run(begin: Begin, work: Work, limits: WorkLimits, draining: asyncio.E
         bound.warning("work.attempt.left", error=f"{type(error).__name__}: {error}")
 
 
-async def _attempt(begin: Begin, work: Work, limits: WorkLimits, draining: asyncio.Event) -> None:
+async def _attempt(begin: Begin, work: Work, limits: WorkLimits, slot: Slot) -> None:
     """Every end of an attempt but three: Superseded and HandedOver are raised, because then nothing may be written, and
     what says that the database is away for longer than the lease, whose timer then brings the work back."""
     try:
-        finish = await _work_under_lease(begin, work, limits, draining)
+        finish = await _work_under_lease(begin, work, limits, slot)
         await end_attempt(work, finish, limits)
     except (Superseded, HandedOver):
         raise
@@ -226,10 +235,10 @@ async def _attempt(begin: Begin, work: Work, limits: WorkLimits, draining: async
         await retry_or_fail(work, error, limits)
 
 
-async def _work_under_lease(begin: Begin, work: Work, limits: WorkLimits, draining: asyncio.Event) -> Finish:
+async def _work_under_lease(begin: Begin, work: Work, limits: WorkLimits, slot: Slot) -> Finish:
     working = asyncio.create_task(begin())
-    renewing = asyncio.create_task(_renew_until_stopped(work, limits))
-    stopping = asyncio.create_task(draining.wait())
+    renewing = asyncio.create_task(_renew_until_stopped(work, limits, slot.loop))
+    stopping = asyncio.create_task(slot.draining.wait())
     try:
         await asyncio.wait({working, renewing, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
@@ -244,12 +253,13 @@ async def _work_under_lease(begin: Begin, work: Work, limits: WorkLimits, draini
         await end(working, renewing, stopping)
 
 
-async def _renew_until_stopped(work: Work, limits: WorkLimits) -> None:
+async def _renew_until_stopped(work: Work, limits: WorkLimits, loop_of_slot: Loop) -> None:
     """Raises Cancelled, Stalled or Superseded; a database that does not answer is asked again until the lease is
     over."""
     loop = asyncio.get_running_loop()
     renewed = loop.time()
     while True:
+        loop_of_slot.passed()
         await asyncio.sleep(RENEW_SECONDS)
         try:
             async with asyncio.timeout_at(max(renewed + limits.lease_seconds, loop.time() + RENEW_SECONDS)):
