@@ -141,8 +141,8 @@ def _in_work(trap: Trap) -> None:
     _around(work, "_claim", after=claimed)
     _around(work, "_run", before=acknowledged)
     _around(work, "_renew", after=renewed)
-    _around(work, "_finish", before=lambda found, _: trap.reached("work.done", found.task_id))
-    _around(work, "_finish", after=lambda _, found, __: trap.reached("work.finished", found.task_id))
+    _around(work, "end_attempt", before=lambda found, *_, **__: trap.reached("work.done", found.task_id))
+    _around(work, "end_attempt", after=lambda _, found, *__, **___: trap.reached("work.finished", found.task_id))
 
 
 def _in_model_calls(trap: Trap) -> None:
