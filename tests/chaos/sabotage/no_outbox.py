@@ -8,7 +8,6 @@ from uuid import UUID, uuid4
 
 from morningai.bus import outbox
 
-
 # The tasks that index the sources have to end.
 OF_AN_ANSWER_ALONE = 6
 
