@@ -23,8 +23,6 @@ from tests.chaos.recorders.tap import tapping
 from tests.chaos.up import TAP_PASSWORD, TAP_USER
 from tests.e2e.model import scripted_model
 
-# The recorders' servers are threads that end with the process.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 PATIENCE_SECONDS = 30.0
 REST_SECONDS = 25.0
 ORDERS = [
