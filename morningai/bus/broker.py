@@ -116,7 +116,9 @@ async def subscribe(
     )
     await wait_for_consumers(jetstream, subscriptions)
     for subscription in subscriptions:
-        settler = Settler(database, by_name, subscription.durable, limits, settings.max_deliveries)
+        # What may be sent on these subjects, and nothing else: who may publish there may publish no other command.
+        own = {message.name: by_name[message.name] for message in subscription.types}
+        settler = Settler(database, own, subscription.durable, limits, settings.max_deliveries)
         for _ in range(settings.slots if subscription.lane == "work" else SHORT_PULLERS):
             _attach(broker, subscription, settler)
     return Bus(broker, jetstream, subscriptions)
