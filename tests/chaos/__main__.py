@@ -34,6 +34,7 @@ from tests.e2e.model import scripted_model
 
 FIXED_SEED = 20261127
 REST_SECONDS = 90.0
+FAILURES = "SELECT failure ->> 'reason' FROM gateway.tasks WHERE failure IS NOT NULL"
 SETTINGS = {
     "MORNINGAI_SLOTS": "3",
     "MORNINGAI_WEBHOOK_EGRESS_ALLOWED": "127.0.0.1",
@@ -83,6 +84,7 @@ def summarize(one: Run, findings: list[str], *, seconds: float) -> Summary:
         tasks=seen.asked,
         acknowledged=len(seen.acknowledged),
         ends=counted(end.removeprefix("TASK_STATE_").lower() for end in seen.ends.values()),
+        failures=counted(str(reason) for (reason,) in platform.rows(FAILURES)),
         faults=counted(str(fault["kind"]) for fault in faults if fault["kind"] not in KILLS),
         kills=counted(f"{fault['kind']} {fault['target']}" for fault in kills),
         points_hit=len({fault["point"] for fault in kills if fault["point"]}),
