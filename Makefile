@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 MODEL ?=
 COMPOSE ?= docker compose
 
-.PHONY: help demo test isolation chaos test-containers check format proto dataflow asyncapi bench compose-test clean
+.PHONY: help demo test isolation chaos sabotage test-containers check format proto dataflow asyncapi bench compose-test clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ TASKS ?= 300
 KILLS ?= 20
 chaos: $(VENV)/.dev  ## Kill and hinder everything under load: SEED=… (else one fixed and one drawn) TASKS=300 KILLS=20
 	$(BIN)/python -m tests.chaos $(addprefix --seed ,$(SEED)) --tasks $(TASKS) --kills $(KILLS)
+
+sabotage: $(VENV)/.dev  ## Do the chaos runs' auditor five wrongs, each on a whole platform: it must name them
+	$(BIN)/pytest tests/chaos/sabotages.py
 
 test-containers: $(VENV)/.dev  ## Run the integration tests against containers
 	MORNINGAI_TEST_SERVERS=containers TESTCONTAINERS_RYUK_DISABLED=true \
