@@ -14,6 +14,7 @@ from morningai.bus import outbox
 from morningai.bus.handling import Short
 from morningai.bus.work import Long
 from morningai.db.session import Database
+from morningai.errors import Unavailable
 from morningai.secrets.key_ring import KeyRing, make_key
 from morningai.secrets.vault import Vault
 from services.docs import repository
@@ -51,7 +52,7 @@ async def desk(start_service, tenant, database, sessions, server, project, tmp_p
     server.username, server.token = "deploy", TOKEN
     settings = Settings(
         work_dir=tmp_path / "docs", secret_keys=KEY, docs_egress_allowed=ADDRESS,
-        docs_certificate_file=server.certificate_file, **dict.fromkeys(SETTINGS, "none"),
+        docs_certificate_file=server.certificate_file, **dict.fromkeys(SETTINGS, "dbname=none"),
     )  # fmt: skip
     made = SimpleNamespace(
         replies=[],
@@ -161,23 +162,21 @@ async def test_a_worker_that_died_after_its_push_is_followed_by_one_that_finds_i
     assert len(desk.replies) == 1
 
 
-async def test_a_worker_that_hangs_before_its_push_and_the_one_after_it_end_in_one_branch(
-    desk, project, sessions, eventually
-):
+async def test_a_worker_that_pushes_late_and_the_one_after_it_end_in_one_branch(desk, project, sessions, eventually):
     """The first one's push comes after the second's, and finds the branch there."""
     going_on, late = asyncio.Event(), []
 
     async def deliver(work, message):
         if work.attempt == 1:
             late.append(asyncio.create_task(push_late(work, message)))
-            await asyncio.sleep(3600)
+            raise Unavailable("It lost its lease, and does not know.")
         return await deliver_change(work, message, database=sessions, stores=desk.stores)
 
     async def push_late(work, message):
         await going_on.wait()
         await deliver_change(work, message, database=sessions, stores=desk.stores)
 
-    await desk.start(deliver, stall_seconds=0.5)
+    await desk.start(deliver)
     await desk.hand_over()
     await desk.command()
     delivered = await desk.reply()
