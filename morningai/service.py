@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import structlog
 
@@ -92,13 +90,6 @@ def run(
             runner.run(serve(make))
     finally:
         provider.shutdown()
-
-
-def remove_scratch(folder: Path, *patterns: str) -> None:
-    """Remove what a killed process left; only at start, when nothing of the service works in its folder."""
-    for pattern in patterns:
-        for leftover in folder.glob(pattern):
-            shutil.rmtree(leftover, ignore_errors=True)
 
 
 async def serve(make: Callable[[], Service]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
 
 import structlog
 from faststream import AckPolicy
@@ -49,12 +48,12 @@ class Bus:
     jetstream: JetStreamContext
     subscriptions: tuple[Subscription, ...]
     draining: asyncio.Event
-    loops: tuple[Loop, ...]
+    pullers: tuple[tuple[PullStreamSubscriber, Loop], ...]
 
     async def start(self) -> None:
         await self.broker.start()
-        for subscriber, loop in zip(self.broker.subscribers, self.loops, strict=True):
-            _say_each_fetch(cast(PullStreamSubscriber, subscriber), loop)
+        for puller, loop in self.pullers:
+            _say_each_fetch(puller, loop)
 
     async def drain(self) -> None:
         """Take no more messages, give long work to others at once, and return when the short handlers have ended."""
@@ -136,7 +135,7 @@ async def subscribe(
     )
     draining = asyncio.Event()
     await wait_for_consumers(jetstream, subscriptions)
-    loops = []
+    pullers = []
     for subscription in subscriptions:
         # What may be sent on these subjects, and nothing else: who may publish there may publish no other command.
         own = {message.name: by_name[message.name] for message in subscription.types}
@@ -153,12 +152,11 @@ async def subscribe(
                 slot,
                 lanes,
             )
-            _attach(broker, subscription, settler)
-            loops.append(slot.loop)
-    return Bus(broker, jetstream, subscriptions, draining, tuple(loops))
+            pullers.append((_attach(broker, subscription, settler), slot.loop))
+    return Bus(broker, jetstream, subscriptions, draining, tuple(pullers))
 
 
-def _attach(broker: NatsBroker, subscription: Subscription, settler: Settler) -> None:
+def _attach(broker: NatsBroker, subscription: Subscription, settler: Settler) -> PullStreamSubscriber:
     """One puller takes one message at a time; for long work it is a slot."""
     subscriber = broker.subscriber(
         config=ConsumerConfig(filter_subjects=list(subscription.filter_subjects)),
@@ -170,11 +168,12 @@ def _attach(broker: NatsBroker, subscription: Subscription, settler: Settler) ->
         decoder=_keep_message,
     )
     subscriber(settler.settle)
+    return subscriber
 
 
-def _say_each_fetch(subscriber: PullStreamSubscriber, loop: Loop) -> None:
-    assert subscriber.subscription is not None
-    fetch = subscriber.subscription.fetch
+def _say_each_fetch(puller: PullStreamSubscriber, loop: Loop) -> None:
+    assert puller.subscription is not None
+    fetch = puller.subscription.fetch
     loop.passed(next_waits_seconds=FETCH_SECONDS)  # the first is under way
 
     async def say_and_fetch(
@@ -185,7 +184,7 @@ def _say_each_fetch(subscriber: PullStreamSubscriber, loop: Loop) -> None:
         loop.passed(next_waits_seconds=timeout or 0.0)
         return await fetch(batch, timeout, heartbeat)
 
-    subscriber.subscription.fetch = say_and_fetch  # type: ignore[method-assign]  # nobody else hears of empty fetches
+    puller.subscription.fetch = say_and_fetch  # type: ignore[method-assign]  # nobody else hears of empty fetches
 
 
 async def _keep_message(message: NatsMessage) -> NatsMessage:

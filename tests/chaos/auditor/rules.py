@@ -191,7 +191,7 @@ def no_other_tenant(world: World) -> Findings:
         if call.outcome == "ok" and owner and owner != world.tenant_of_slug.get(call.tenant):
             yield f"{call.method} of {call.tenant} was answered with task {task} of another tenant"
     for post in world.evidence.webhooks:
-        task = str(json.loads(post.body)["data"].get("task", "")).removeprefix("tasks/")
+        task = _task_of(post.body)
         if world.tenant_of_task.get(task) != world.tenant_of_slug.get(post.tenant):
             yield f"webhook {post.webhook_id} told {post.tenant} of task {task} of another tenant"
     for name in ("tasks", "steps", "events", "outbox", "leases", "effects"):
@@ -232,6 +232,13 @@ def one_task_for_a_request(world: World) -> Findings:
     for (tenant, request), calls in grouped(created, lambda call: (call.tenant, call.request_id)).items():
         if len({call.task for call in calls}) > 1:
             yield f"request {request} of {tenant} gave {', '.join(sorted({str(call.task) for call in calls}))}"
+
+
+def _task_of(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["data"]["task"]).removeprefix("tasks/")
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 RULES: Mapping[str, Rule] = {

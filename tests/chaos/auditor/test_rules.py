@@ -182,6 +182,7 @@ SABOTAGES = {
         {"tap": (replace(E.tap[0], subject=f"morningai.event.{OTHER}.task.x"), *E.tap[1:])},
         {"calls": (call(tenant="other"),)},
         {"webhooks": (replace(E.webhooks[0], tenant="other"), *E.webhooks[1:])},
+        {"webhooks": (replace(E.webhooks[0], body=b"no JSON"), *E.webhooks[1:])},
         {"effects": ({**R.effects[0], "tenant": OTHER},)},
     ],
     "nothing_is_left": [

@@ -46,19 +46,19 @@ async def test_a_service_with_nothing_to_do_is_well(sender, workers):
 
 
 async def test_a_service_whose_relay_is_stuck_does_not_serve_until_it_passes_again(sender, workers, database):
-    worker = await workers.start("first", MORNINGAI_STUCK_SECONDS="6")
+    worker = await workers.start("first", MORNINGAI_STUCK_SECONDS="10")
     with locked(database, "codegen.outbox"):
         await becomes(worker, "NOT_SERVING")
     await becomes(worker, "SERVING")
     assert "service.loops.stuck" in workers.log("first")
 
 
-async def test_a_service_whose_handler_is_stuck_does_not_serve_and_ends_when_it_stays_so(sender, workers, tenant):
+async def test_a_service_whose_handler_stays_stuck_ends(sender, workers, tenant):
     worker = await workers.start("first", **QUICK)
     await send(sender, tenant, events.CancelWork(command_ids=["3600"]))
     await workers.hears("cancelling first")
-    await becomes(worker, "NOT_SERVING")
-    assert await asyncio.to_thread(worker.process.wait, 20) == 1
+    assert await asyncio.to_thread(worker.process.wait, 60) == 1
+    assert "service.loops.stuck" in workers.log("first")
     assert "These loops are stuck: codegen-control" in workers.log("first")
     assert "Traceback" not in workers.log("first")
 
@@ -75,12 +75,12 @@ async def test_long_work_that_renews_its_lease_is_well(sender, workers, tenant):
 async def test_a_loop_that_fetches_no_more_is_stuck(start_service, eventually, monkeypatch):
     monkeypatch.setattr("morningai.bus.broker.FETCH_SECONDS", 0.5)
     service = await start_service("codegen", codegen(Long(ignore)), stuck_seconds=2)
-    subscriber = service.bus.broker.subscribers[0]
+    puller, loop = service.bus.pullers[0]
     await asyncio.sleep(3)
     assert service.liveness.look() == []
 
     async def never(*_, **__):
         await asyncio.sleep(3600)
 
-    subscriber.subscription.fetch = never
-    await eventually(lambda: len(service.liveness.look()) == 1)
+    puller.subscription.fetch = never
+    await eventually(lambda: service.liveness.look() == [loop.name])
