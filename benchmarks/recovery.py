@@ -49,33 +49,38 @@ class StoodStill(Exception):
     """A task did not move again."""
 
 
+@dataclass(frozen=True)
+class Move:
+    """An event of a task: when the platform made it, and when the client heard of it, in seconds of the same clock."""
+
+    made_at: float
+    heard_at: float
+
+
 @dataclass
 class Follower:
     """One client: asks for a task, hears of it to its end, and asks for the next, whatever dies meanwhile."""
 
     gateway: Gateway
     number: int
-    moved_at: list[float] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
 
     def run(self, is_over: Callable[[], bool]) -> None:
         while not is_over():
             self._follow(self._create(), is_over)
 
     def moved_after(self, moment: float) -> float | None:
-        """When it heard of its task for the first time since; None until then."""
-        return next((at for at in self.moved_at if at > moment), None)
+        """When it heard of what its task has done since; None until then."""
+        return next((move.heard_at for move in self.moves if move.made_at > moment), None)
 
     def _create(self) -> str:
         task = tasks.Task(instruction=f"What is it ({self.number})?", source=f"sources/{SOURCE}", kinds=KINDS)
         request = tasks.CreateTaskRequest(task=task, request_id=str(uuid4()))
         while True:
             try:
-                created = self.gateway.call(self.gateway.tasks.CreateTask, request)
+                return self.gateway.call(self.gateway.tasks.CreateTask, request).name
             except grpc.RpcError:
                 time.sleep(AGAIN_SECONDS)
-                continue
-            self.moved_at.append(time.monotonic())
-            return created.name
 
     def _follow(self, name: str, is_over: Callable[[], bool]) -> None:
         after = 0
@@ -83,7 +88,7 @@ class Follower:
             try:
                 for event in self.gateway.watch(name, after=after):
                     after = event.sequence
-                    self.moved_at.append(time.monotonic())
+                    self.moves.append(Move(event.time.ToNanoseconds() / 1e9, time.time()))
                     if event.task_state in ENDED:
                         return
             except grpc.RpcError:
@@ -122,10 +127,10 @@ def measure(*, rounds: int, at_a_time: int, say: Callable[[str], None]) -> list[
 def _kill(stack: Stack, victim: str, followers: Sequence[Follower], say: Callable[[str], None]) -> Kill:
     time.sleep(REST_SECONDS)
     pid = _pid_of(stack, victim)
-    killed_at = time.monotonic()
+    killed_at = time.time()
     os.kill(pid, signal.SIGKILL)
     while any(one.moved_after(killed_at) is None for one in followers):
-        if time.monotonic() - killed_at > LONGEST_SECONDS:
+        if time.time() - killed_at > LONGEST_SECONDS:
             raise StoodStill(f"A task did not move within {LONGEST_SECONDS:g} s after kill -9 of {victim}.")
         time.sleep(0.01)
     moved = [one.moved_after(killed_at) for one in followers]
