@@ -1,4 +1,4 @@
-"""The graph of a task, version by version: index, fan out, review, ask, publish, end.
+"""The graph of a task, version by version: index, fan out, review, ask, publish and deliver, end.
 
 A dispatch node writes commands; the node after it interrupts first thing and gets all replies in one resume.
 """
@@ -6,10 +6,11 @@ A dispatch node writes commands; the node after it interrupts first thing and ge
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
+from functools import cache
 from typing import TypeAlias
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
@@ -17,15 +18,16 @@ from langgraph.types import Command
 from services.orchestrator import nodes
 from services.orchestrator.checkpoints import make_saver
 from services.orchestrator.domain import StepResult, Task
-from services.orchestrator.nodes import ReviewedState, TaskContext, TaskGraphState
+from services.orchestrator.nodes import EffectsState, ReviewedState, TaskContext, TaskGraphState
 
 Graph: TypeAlias = (
     CompiledStateGraph[TaskGraphState, TaskContext, TaskGraphState, TaskGraphState]
     | CompiledStateGraph[ReviewedState, TaskContext, TaskGraphState, TaskGraphState]
+    | CompiledStateGraph[EffectsState, TaskContext, TaskGraphState, TaskGraphState]
 )
 
 
-def make_graph_1(saver: BaseCheckpointSaver[str]) -> Graph:
+def make_graph_1() -> Graph:
     graph = StateGraph(TaskGraphState, context_schema=TaskContext)
     graph.add_node("dispatch_index", nodes.dispatch_index)
     graph.add_node("await_index", nodes.await_index)
@@ -42,10 +44,10 @@ def make_graph_1(saver: BaseCheckpointSaver[str]) -> Graph:
     graph.add_edge("dispatch_publish", "await_publish")
     graph.add_edge("await_publish", "finish")
     graph.add_edge("finish", END)
-    return graph.compile(checkpointer=saver)
+    return graph.compile()
 
 
-def make_graph_2(saver: BaseCheckpointSaver[str]) -> Graph:
+def make_graph_2() -> Graph:
     """Waits for a person where the tenant's policy says so."""
     graph = StateGraph(
         ReviewedState, context_schema=TaskContext, input_schema=TaskGraphState, output_schema=TaskGraphState
@@ -71,11 +73,46 @@ def make_graph_2(saver: BaseCheckpointSaver[str]) -> Graph:
     graph.add_edge("dispatch_publish", "await_publish")
     graph.add_edge("await_publish", "finish")
     graph.add_edge("finish", END)
-    return graph.compile(checkpointer=saver)
+    return graph.compile()
 
 
-GRAPHS: dict[int, Callable[[BaseCheckpointSaver[str]], Graph]] = {1: make_graph_1, 2: make_graph_2}
+def make_graph_3() -> Graph:
+    """Delivers a change beside publishing a document."""
+    graph = StateGraph(
+        EffectsState, context_schema=TaskContext, input_schema=TaskGraphState, output_schema=TaskGraphState
+    )
+    graph.add_node("dispatch_index", nodes.dispatch_index)
+    graph.add_node("await_index", nodes.await_index)
+    graph.add_node("dispatch_generators", nodes.dispatch_generators)
+    graph.add_node("await_generators", nodes.await_generators)
+    graph.add_node("review", nodes.review_effects)
+    graph.add_node("await_approval", nodes.await_approval)
+    graph.add_node("dispatch_again", nodes.dispatch_again)
+    graph.add_node("dispatch_effects", nodes.dispatch_effects)
+    graph.add_node("await_effects", nodes.await_effects)
+    graph.add_node("finish", nodes.finish)
+    graph.add_edge(START, "dispatch_index")
+    graph.add_edge("dispatch_index", "await_index")
+    graph.add_conditional_edges("await_index", nodes.after_index, ["dispatch_generators", "finish"])
+    graph.add_edge("dispatch_generators", "await_generators")
+    graph.add_edge("await_generators", "review")
+    graph.add_conditional_edges("review", nodes.after_effects_review, ["await_approval", "dispatch_effects", "finish"])
+    graph.add_conditional_edges("await_approval", nodes.after_approval, ["dispatch_again", "review"])
+    graph.add_edge("dispatch_again", "await_generators")
+    graph.add_edge("dispatch_effects", "await_effects")
+    graph.add_edge("await_effects", "finish")
+    graph.add_edge("finish", END)
+    return graph.compile()
+
+
+GRAPHS: dict[int, Callable[[], Graph]] = {1: make_graph_1, 2: make_graph_2, 3: make_graph_3}
 NEWEST_GRAPH = max(GRAPHS)
+
+
+@cache
+def compiled_graph(version: int) -> Graph:
+    """Compiling takes as long as a run; a run is given its saver on a copy."""
+    return GRAPHS[version]()
 
 
 async def start(context: TaskContext) -> None:
@@ -89,7 +126,8 @@ async def resume(context: TaskContext, results: dict[str, StepResult]) -> None:
 
 
 async def _invoke(context: TaskContext, value: TaskGraphState | Command[str]) -> None:
-    graph = GRAPHS[context.task.graph_version](make_saver(context.session))
+    graph = copy(compiled_graph(context.task.graph_version))
+    graph.checkpointer = make_saver(context.session)
     await graph.ainvoke(value, _config(context.task), context=context, durability="exit")
 
 

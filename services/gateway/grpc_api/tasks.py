@@ -63,7 +63,7 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
 
     async def CreateTask(self, request: api.CreateTaskRequest, context: Context) -> api.Task:
         new = new_task_of(request)
-        await self._check_source(new.source, context)
+        await self._check_source(new, context)
         async with rpc_session(self._database) as session:
             task = await repository.insert_task(session, new, task_id=uuid4(), trace_id=telemetry.current_trace_id())
             if task is None:
@@ -73,6 +73,7 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
                 source=new.source,
                 kinds=kind_values(new.kinds),
                 priority=priority_value(new.priority),
+                branch=task.branch,
             )
             await outbox.emit(session, message, task_id=task.task_id)
         return task_message(task)
@@ -159,17 +160,24 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
         if known.HasField("queue_place"):
             task.queue_place.CopyFrom(known.queue_place)
 
-    async def _check_source(self, source: str, context: Context) -> None:
+    async def _check_source(self, new: NewTask, context: Context) -> None:
         try:
-            await self._sources.GetSource(
-                sources.GetSourceRequest(name=source),
+            source = await self._sources.GetSource(
+                sources.GetSourceRequest(name=new.source),
                 metadata=proof_metadata(CURRENT_CALL.get().proof),
                 timeout=seconds_left(),
             )
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
-                raise NotFound("task.source", source, remedy="Add it with `morningai source add`.") from error
+                raise NotFound("task.source", new.source, remedy="Add it with `morningai source add`.") from error
             await abort_as(context, error)
+            raise
+        if new.branch is not None and source.kind != sources.SOURCE_KIND_REMOTE:
+            raise InvalidInput(
+                "task.delivery",
+                f"{new.source} was uploaded and has no remote to push to.",
+                remedy="Leave it out and apply the patch yourself, or add the remote: `morningai source add NAME URL`.",
+            )
 
 
 async def _forwarded(method: Callable[..., Awaitable[R]], request: Message, context: Context) -> R:
@@ -183,8 +191,8 @@ async def _forwarded(method: Callable[..., Awaitable[R]], request: Message, cont
 
 def _same(task: Task, new: NewTask) -> Task:
     """A repeated request gives the same task; the same id with other content is a mistake of the caller."""
-    accepted = (task.instruction, task.source, task.kinds, task.priority)
-    if accepted != (new.instruction, new.source, new.kinds, new.priority):
+    accepted = (task.instruction, task.source, task.kinds, task.priority, task.branch)
+    if accepted != (new.instruction, new.source, new.kinds, new.priority, new.branch_of(task.task_id)):
         raise InvalidInput("request_id", "was used for another task.", remedy="Send a new UUID.")
     return task
 

@@ -17,6 +17,8 @@ from morningai.db.session import Database
 from morningai.settings import ServiceSettings
 from services.codegen.app import make_retention as codegen_retention
 from services.codegen.settings import Settings as CodegenSettings
+from services.docs.app import make_retention as docs_retention
+from services.docs.settings import Settings as DocsSettings
 from services.gateway.app import make_retention as gateway_retention
 from services.gateway.settings import Settings as GatewaySettings
 from services.orchestrator.app import make_retention as orchestrator_retention
@@ -29,6 +31,7 @@ RULES = {
     "gateway": (GatewaySettings, gateway_retention),
     "orchestrator": (OrchestratorSettings, orchestrator_retention),
     "codegen": (CodegenSettings, codegen_retention),
+    "docs": (DocsSettings, docs_retention),
     "tenancy": (TenancySettings, tenancy_retention),
 }
 EVERY = (
@@ -43,11 +46,11 @@ EVERY = (
     ),
     *("orchestrator.tasks", "orchestrator.steps", "orchestrator.checkpoints", "orchestrator.checkpoint_blobs"),
     *("orchestrator.checkpoint_writes", "codegen.leases", "codegen.steps", "tenancy.reservations", "tenancy.usage"),
-    *("orchestrator.approvals", "tenancy.lifted_limits"),
+    *("orchestrator.approvals", "tenancy.lifted_limits", "docs.patches"),
 )
 OF_MESSAGES = {"gateway.outbox", "orchestrator.inbox", "orchestrator.outbox", "faqgen.inbox"}
 OF_WORK = {
-    *("faqgen.leases", "codegen.leases", "codegen.steps"),
+    *("faqgen.leases", "codegen.leases", "codegen.steps", "docs.patches"),
     *("orchestrator.checkpoints", "orchestrator.checkpoint_blobs", "orchestrator.checkpoint_writes"),
 }
 # What one task leaves behind, that began so many days ago.
@@ -93,6 +96,8 @@ INSERT INTO codegen.leases (tenant_id, work_id, task_id, attempt, state, worker,
 VALUES (%(tenant)s, %(work)s, %(task)s, 1, 'running', 'w', %(work)s, %(began)s, %(began)s);
 INSERT INTO codegen.steps (tenant_id, work_id, step, attempt, record, recorded_at)
 VALUES (%(tenant)s, %(work)s, 's', 1, '{}', %(began)s);
+INSERT INTO docs.patches (tenant_id, change, task_id, patch_hash, patch, received_at)
+VALUES (%(tenant)s, 'changes/1', %(task)s, encode(sha256('x'), 'hex'), 'x', %(began)s);
 INSERT INTO tenancy.reservations (tenant_id, call_id, task_id, model, day, state, prompt_tokens, completion_tokens,
   prompt_price, completion_price, money, expires_at)
 VALUES (%(tenant)s, %(other)s, %(task)s, 'm', current_date, 'settled', 1, 1, 1, 1, 1, %(began)s);
@@ -154,6 +159,8 @@ INSERT INTO tenancy.usage (tenant_id, day, task_id, model, calls, calls_in_full,
   money)
 SELECT %(tenant)s, ended::date, task, 'm', 1, 0, 1, 1, 1 FROM public.filling;
 INSERT INTO tenancy.lifted_limits (tenant_id, task_id, lifted_at) SELECT %(tenant)s, task, ended FROM public.filling;
+INSERT INTO docs.patches (tenant_id, change, task_id, patch_hash, patch, received_at)
+SELECT %(tenant)s, id::text, task, encode(sha256('x'), 'hex'), 'x', ended FROM public.filling;
 DROP TABLE public.filling
 """
 
@@ -259,7 +266,7 @@ async def test_a_message_that_waits_to_be_published_is_kept(database, tenant):
         *[("orchestrator", f"orchestrator.sweep_{name}") for name in ("checkpoints", "tasks")],
         *[("gateway", f"gateway.sweep_{name}") for name in ("tasks", "webhook_deliveries")],
         *[("tenancy", f"tenancy.sweep_{name}") for name in ("usage", "ended_reservations", "lifted_limits")],
-        *[("codegen", "codegen.sweep_steps"), ("orchestrator", "kernel.sweep_tasks")],
+        *[("docs", "docs.sweep_patches"), ("codegen", "codegen.sweep_steps"), ("orchestrator", "kernel.sweep_tasks")],
     ],
 )
 def test_postgresql_keeps_what_is_young_whatever_a_relay_asks_for(database, tenant, service, function):
@@ -318,6 +325,7 @@ def full(postgres_server):
         ("gateway", "kernel.sweep_inbox", 0),  # their messages are there
         ("codegen", "kernel.sweep_leases", 100),
         ("codegen", "codegen.sweep_steps", 100),
+        ("docs", "docs.sweep_patches", 100),
         *[("orchestrator", f"orchestrator.sweep_{name}", 100) for name in ("checkpoints", "tasks")],
         ("orchestrator", "kernel.sweep_tasks", 100),
         *[("gateway", f"gateway.sweep_{name}", 100) for name in ("tasks", "webhook_deliveries")],
