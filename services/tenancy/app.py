@@ -16,7 +16,7 @@ from morningai.api.tenants.v1 import (
     tenants_pb2_grpc,
     usage_pb2_grpc,
 )
-from morningai.bus.retention import Rule
+from morningai.bus.retention import Rule, ended_tasks
 from morningai.db.session import Database
 from morningai.egress import AllowList, EgressGuard
 from morningai.rpc.listening import listening_of
@@ -84,6 +84,7 @@ def make_retention(settings: Settings) -> list[Rule]:
     return [
         Rule("tenancy.sweep_usage", timedelta(days=settings.usage_days)),
         Rule("tenancy.sweep_ended_reservations", timedelta(days=settings.inbox_days)),
+        Rule("tenancy.sweep_lifted_limits", ended_tasks(settings)),
     ]
 
 

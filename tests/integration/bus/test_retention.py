@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from morningai.bus.losses import resend_lost
 from morningai.bus.retention import Sweeper
@@ -23,6 +25,7 @@ from services.orchestrator.app import make_retention as orchestrator_retention
 from services.orchestrator.settings import Settings as OrchestratorSettings
 from services.tenancy.app import make_retention as tenancy_retention
 from services.tenancy.settings import Settings as TenancySettings
+from tests.conftest import clone
 
 RULES = {
     "gateway": (GatewaySettings, gateway_retention),
@@ -43,7 +46,7 @@ EVERY = (
     ),
     *("orchestrator.tasks", "orchestrator.steps", "orchestrator.checkpoints", "orchestrator.checkpoint_blobs"),
     *("orchestrator.checkpoint_writes", "codegen.leases", "codegen.steps", "tenancy.reservations", "tenancy.usage"),
-    "docs.patches",
+    *("orchestrator.approvals", "tenancy.lifted_limits", "docs.patches"),
 )
 OF_MESSAGES = {"gateway.outbox", "orchestrator.inbox", "orchestrator.outbox", "faqgen.inbox"}
 OF_WORK = {
@@ -100,7 +103,65 @@ INSERT INTO tenancy.reservations (tenant_id, call_id, task_id, model, day, state
 VALUES (%(tenant)s, %(other)s, %(task)s, 'm', current_date, 'settled', 1, 1, 1, 1, 1, %(began)s);
 INSERT INTO tenancy.usage (tenant_id, day, task_id, model, calls, calls_in_full, prompt_tokens, completion_tokens,
   money)
-VALUES (%(tenant)s, %(began)s::date, %(task)s, 'm', 1, 0, 1, 1, 1)
+VALUES (%(tenant)s, %(began)s::date, %(task)s, 'm', 1, 0, 1, 1, 1);
+INSERT INTO tenancy.lifted_limits (tenant_id, task_id, lifted_at) VALUES (%(tenant)s, %(task)s, %(began)s);
+INSERT INTO orchestrator.approvals (tenant_id, approval_id, task_id, kind, state, requester, resource, version,
+  content_hash, summary, why, timer_id, expires_at, decided_at, settled_at)
+VALUES (%(tenant)s, %(work)s, %(task)s, 'publishing', 'approved', 'p', 'r', 1, 'h', 's', 'w', %(work)s, %(began)s,
+  %(began)s, %(began)s)
+"""
+# Enough that the planner would go through the tables if it might: half of the tasks are over.
+MANY = 4000
+WHOLE_TABLE = re.compile(r"Seq Scan|Bitmap|Hash (Anti |Semi )?Join|Merge|Sort")
+FULL_TABLES = """
+CREATE TABLE public.filling AS
+SELECT number, gen_random_uuid() AS task, now() - days * interval '1 day' AS ended,
+  uuidv7(-days * interval '1 day') AS id
+FROM generate_series(1, %(many)s) AS number, LATERAL (SELECT 500 * (number %% 2) AS days) AS age;
+INSERT INTO kernel.tasks (tenant_id, task_id, principal, opened_at, closed_at)
+SELECT %(tenant)s, task, 'key:x', ended, ended FROM public.filling;
+INSERT INTO gateway.tasks (tenant_id, task_id, request_id, principal, instruction, source, kinds, state, trace_id,
+  ended_at)
+SELECT %(tenant)s, task, id, 'p', 'i', 's', '{}', 'x', 't', ended FROM public.filling;
+INSERT INTO gateway.task_events (tenant_id, task_id, sequence, trace_id, event, received_at)
+SELECT %(tenant)s, task, 1, 't', '', ended FROM public.filling;
+INSERT INTO gateway.webhook_deliveries (tenant_id, endpoint_id, event_id, event_type, body, state, created_at, ended_at)
+SELECT %(tenant)s, id, id, 't', '', 'failed', ended, ended FROM public.filling;
+INSERT INTO gateway.outbox (tenant_id, id, task_id, type, subject, body, traceparent, causation_id, published_at)
+SELECT %(tenant)s, id, task, 't', 's', '', '', id, ended FROM public.filling;
+INSERT INTO gateway.inbox (tenant_id, message_id, consumer, type, received_at)
+SELECT %(tenant)s, id, 'c', 't', ended FROM public.filling WHERE number > %(many)s / 4;
+INSERT INTO gateway.dead_letters (tenant_id, message_id, consumer, type, subject, headers, body, reason, error,
+  deliveries, trace_id, buried_at)
+SELECT %(tenant)s, task, 'c', 't', 's', '{}', '', 'r', 'e', 1, '', ended FROM public.filling;
+INSERT INTO codegen.leases (tenant_id, work_id, task_id, attempt, state, worker, timer_id, expires_at, updated_at)
+SELECT %(tenant)s, id, task, 1, 'running', 'w', id, ended, ended FROM public.filling;
+INSERT INTO codegen.steps (tenant_id, work_id, step, attempt, record, recorded_at)
+SELECT %(tenant)s, id, 's', 1, '{}', ended FROM public.filling;
+INSERT INTO orchestrator.tasks (tenant_id, task_id, instruction, source, kinds, state, graph_version, traceparent,
+  ended_at, has_checkpoints)
+SELECT %(tenant)s, task, 'i', 's', '{}', 'succeeded', 1, 't', ended, number > %(many)s / 2 FROM public.filling;
+INSERT INTO orchestrator.steps (tenant_id, task_id, step, wave, service, state, command_id, timer_id, deadline)
+SELECT %(tenant)s, task, 's', 'w', 'faqgen', 'succeeded', id, id, ended FROM public.filling;
+INSERT INTO orchestrator.approvals (tenant_id, approval_id, task_id, kind, state, requester, resource, version,
+  content_hash, summary, why, timer_id, expires_at, settled_at)
+SELECT %(tenant)s, id, task, 'publishing', 'approved', 'p', 'r', 1, 'h', 's', 'w', id, ended, ended FROM public.filling;
+INSERT INTO orchestrator.checkpoints (tenant_id, thread_id, checkpoint_id, checkpoint)
+SELECT %(tenant)s, task::text, 'c', '{}' FROM public.filling;
+INSERT INTO orchestrator.checkpoint_blobs (tenant_id, thread_id, channel, version, type)
+SELECT %(tenant)s, task::text, 'c', 'v', 't' FROM public.filling;
+INSERT INTO orchestrator.checkpoint_writes (tenant_id, thread_id, checkpoint_id, task_id, idx, channel, blob)
+SELECT %(tenant)s, task::text, 'c', 't', 1, 'c', '' FROM public.filling;
+INSERT INTO tenancy.reservations (tenant_id, call_id, task_id, model, day, state, prompt_tokens, completion_tokens,
+  prompt_price, completion_price, money, expires_at)
+SELECT %(tenant)s, id, task, 'm', current_date, 'settled', 1, 1, 1, 1, 1, ended FROM public.filling;
+INSERT INTO tenancy.usage (tenant_id, day, task_id, model, calls, calls_in_full, prompt_tokens, completion_tokens,
+  money)
+SELECT %(tenant)s, ended::date, task, 'm', 1, 0, 1, 1, 1 FROM public.filling;
+INSERT INTO tenancy.lifted_limits (tenant_id, task_id, lifted_at) SELECT %(tenant)s, task, ended FROM public.filling;
+INSERT INTO docs.patches (tenant_id, change, task_id, patch_hash, patch, received_at)
+SELECT %(tenant)s, id::text, task, encode(sha256('x'), 'hex'), 'x', ended FROM public.filling;
+DROP TABLE public.filling
 """
 
 
@@ -153,7 +214,7 @@ async def test_of_an_open_task_nothing_is_deleted_however_old_it_is(database, te
     leave(tenant, days=500, ended=False)
     before = counts(tenant)
     await sweep(database)
-    of_no_open_task = {"faqgen.dead_letters", "tenancy.reservations", "tenancy.usage"}
+    of_no_open_task = {"faqgen.dead_letters", "tenancy.reservations", "tenancy.usage", "tenancy.lifted_limits"}
     assert {name for name, count in counts(tenant).items() if count < before[name]} == of_no_open_task
 
 
@@ -204,7 +265,7 @@ async def test_a_message_that_waits_to_be_published_is_kept(database, tenant):
         *[("faqgen", f"kernel.sweep_{name}") for name in ("inbox", "leases", "dead_letters")],
         *[("orchestrator", f"orchestrator.sweep_{name}") for name in ("checkpoints", "tasks")],
         *[("gateway", f"gateway.sweep_{name}") for name in ("tasks", "webhook_deliveries")],
-        *[("tenancy", f"tenancy.sweep_{name}") for name in ("usage", "ended_reservations")],
+        *[("tenancy", f"tenancy.sweep_{name}") for name in ("usage", "ended_reservations", "lifted_limits")],
         *[("docs", "docs.sweep_patches"), ("codegen", "codegen.sweep_steps"), ("orchestrator", "kernel.sweep_tasks")],
     ],
 )
@@ -243,3 +304,51 @@ async def test_a_service_sweeps_by_itself(database, tenant, eventually):
     running = asyncio.create_task(sweeper(database, "gateway", retention_sweep_seconds=0.05).run())
     await eventually(lambda: counts(tenant, ["gateway.outbox"]) == {"gateway.outbox": 0})
     running.cancel()
+
+
+@pytest.fixture(scope="module")
+def full(postgres_server):
+    with clone(postgres_server) as database:
+        tenant = database.create_tenant("acme")
+        with psycopg.ClientCursor(psycopg.connect(database.admin_dsn, autocommit=True)) as cursor:
+            cursor.execute("SET session_replication_role = replica")
+            cursor.execute(FULL_TABLES, {"tenant": tenant.tenant_id, "many": MANY})
+            cursor.execute("ANALYZE")
+            cursor.connection.close()
+        yield database
+
+
+@pytest.mark.parametrize(
+    ("service", "function", "least"),
+    [
+        *[("gateway", f"kernel.sweep_{name}", 100) for name in ("outbox", "dead_letters")],
+        ("gateway", "kernel.sweep_inbox", 0),  # their messages are there
+        ("codegen", "kernel.sweep_leases", 100),
+        ("codegen", "codegen.sweep_steps", 100),
+        ("docs", "docs.sweep_patches", 100),
+        *[("orchestrator", f"orchestrator.sweep_{name}", 100) for name in ("checkpoints", "tasks")],
+        ("orchestrator", "kernel.sweep_tasks", 100),
+        *[("gateway", f"gateway.sweep_{name}", 100) for name in ("tasks", "webhook_deliveries")],
+        *[("tenancy", f"tenancy.sweep_{name}", 100) for name in ("usage", "ended_reservations", "lifted_limits")],
+    ],
+)
+def test_a_batch_goes_through_no_whole_table(full, service, function, least):
+    deleted, plans = explained(full, service, function)
+    assert deleted >= least
+    assert any("Index" in plan for plan in plans)
+    assert [plan for plan in plans if WHOLE_TABLE.search(plan)] == []
+
+
+def explained(database, service, function):
+    """How many rows a batch deleted, and the plans of the statements inside the function, under the relay's login."""
+    plans: list[str] = []
+    with psycopg.connect(database.admin_dsn) as connection:
+        connection.execute("LOAD 'auto_explain'")
+        connection.execute("SET auto_explain.log_min_duration = 0")
+        connection.execute("SET auto_explain.log_nested_statements = on")
+        connection.execute("SET auto_explain.log_level = notice")
+        connection.add_notice_handler(lambda notice: plans.append(notice.message_primary or ""))
+        connection.execute(sql.SQL("SET SESSION AUTHORIZATION {}").format(sql.Identifier(f"{service}_relay")))
+        row = connection.execute(f"SELECT {function}('100 days', 100)").fetchone()
+        connection.rollback()
+    return row[0], plans
