@@ -39,9 +39,7 @@ def run_task(
     if not instruction.strip():
         raise InvalidInput("instruction", "is empty.", remedy="Say what you want to know or to change.")
     with invocation.gateway() as gateway:
-        task = create_task(
-            gateway, instruction, source=source_name(gateway, source), kinds=kinds, priority=PRIORITIES[priority]
-        )
+        task = create_task(gateway, instruction, source=source_name(gateway, source), kinds=kinds, priority=priority)
         invocation.output.note(f"{task.name} · trace {task.trace_id}")
         return watch_to_the_end(invocation.output, gateway, task.name)
 
@@ -52,12 +50,17 @@ def create_task(
     *,
     source: str,
     kinds: Sequence[str],
-    priority: api.TaskPriority.ValueType = api.TASK_PRIORITY_NORMAL,
+    priority: str = "normal",
 ) -> api.Task:
     """The request_id makes a repetition after a lost reply the same task."""
-    wanted = [KINDS[kind] for kind in dict.fromkeys(kinds)]
-    task = api.Task(instruction=instruction, source=source, kinds=wanted, priority=priority)
+    task = new_task(instruction, source=source, kinds=kinds, priority=priority)
     return gateway.call(gateway.tasks.CreateTask, api.CreateTaskRequest(task=task, request_id=str(uuid4())))
+
+
+def new_task(instruction: str, *, source: str, kinds: Sequence[str], priority: str) -> api.Task:
+    """What is asked for, by its words."""
+    wanted = [KINDS[kind] for kind in dict.fromkeys(kinds)]
+    return api.Task(instruction=instruction, source=source, kinds=wanted, priority=PRIORITIES[priority])
 
 
 def watch_to_the_end(output: Output, gateway: Gateway, name: str) -> ExitCode:
