@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 MODEL ?=
 COMPOSE ?= docker compose
 
-.PHONY: help demo test isolation chaos test-containers check format proto dataflow asyncapi bench compose-test clean
+.PHONY: help demo test isolation chaos sabotage test-containers check format proto dataflow asyncapi bench compose-test clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ KILLS ?= 20
 chaos: $(VENV)/.dev  ## Kill and hinder everything under load: SEED=… (else one fixed and one drawn) TASKS=300 KILLS=20
 	$(BIN)/python -m tests.chaos $(addprefix --seed ,$(SEED)) --tasks $(TASKS) --kills $(KILLS)
 
+sabotage: $(VENV)/.dev  ## Do the chaos runs' auditor five wrongs, each on a whole platform: it must name them
+	$(BIN)/pytest -p no:unraisableexception tests/chaos/sabotages.py  # the recorders' sockets end with the process
+
 test-containers: $(VENV)/.dev  ## Run the integration tests against containers
 	MORNINGAI_TEST_SERVERS=containers TESTCONTAINERS_RYUK_DISABLED=true \
 	  $(BIN)/pytest -n 2 --dist loadfile tests/integration --ignore=tests/integration/embedded
@@ -77,8 +80,8 @@ $(VENV)/.bench: $(VENV)/.dev
 	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --compile-bytecode --all-extras --group bench
 	@touch $@
 
-bench: $(VENV)/.bench  ## Measure start, memory, idle load, answers, isolation, limits, the door, admission and speed (see benchmarks/README.md)
-	@missed=0; for part in laptop isolation limits edge admission orchestration; do $(BIN)/python -m benchmarks.$$part || missed=1; done; exit $$missed
+bench: $(VENV)/.bench  ## Measure start, memory, idle load, answers, isolation, limits, the door, admission, recovery and speed (see benchmarks/README.md)
+	@missed=0; for part in laptop isolation limits edge admission recovery orchestration; do $(BIN)/python -m benchmarks.$$part || missed=1; done; exit $$missed
 
 compose-test: $(VENV)/.dev  ## Build and start compose.yaml, and run an answer task against it
 	COMPOSE="$(COMPOSE)" $(BIN)/pytest tests/e2e/compose.py --durations=5

@@ -70,8 +70,8 @@ def measure_morningai(options: Options) -> Measured:
         tempfile.TemporaryDirectory(prefix="mb-") as scratch,
         running_stack(Path(scratch) / "data", free_port(), command=ANSWERING) as stack,
     ):
-        repository = _make_repository(Path(scratch) / "shop")
-        keys = [_make_tenant(stack, f"tenant-{number}", repository) for number in range(TENANTS)]
+        repository = make_repository(Path(scratch) / "shop")
+        keys = [make_tenant(stack, f"tenant-{number}", repository) for number in range(TENANTS)]
         _run_client(stack, keys, at_a_time=1, seconds=WARM_UP_SECONDS)
         idle, _ = _run_client(stack, keys[:1], at_a_time=1, seconds=options.seconds / 2)
         _run_client(stack, keys, at_a_time=options.at_a_time, seconds=WARM_UP_SECONDS)
@@ -82,7 +82,7 @@ def measure_morningai(options: Options) -> Measured:
     return Measured(idle, full, {name: 1000 * each / len(full.latencies) for name, each in spent.items()})
 
 
-def _make_repository(folder: Path) -> Path:
+def make_repository(folder: Path) -> Path:
     folder.mkdir()
     (folder / "README.md").write_text("A shop.\n", encoding="utf-8")
     identity = ("-c", "user.name=benchmark", "-c", "user.email=benchmark@example.org")
@@ -91,7 +91,7 @@ def _make_repository(folder: Path) -> Path:
     return folder
 
 
-def _make_tenant(stack: Stack, slug: str, repository: Path) -> str:
+def make_tenant(stack: Stack, slug: str, repository: Path) -> str:
     """Its key; no rate limit ends a run."""
     with Gateway(Target(stack.gateway), stack.operator_key) as operator:
         request = tenants.CreateTenantRequest(tenant=tenants.Tenant(slug=slug))

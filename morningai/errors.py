@@ -3,6 +3,7 @@
 MorningAIError
 ├── Retryable                 tried again later, within bounds
 │   ├── Unavailable           another part (bus, database, service, model) did not answer
+│   │   └── Outage            it is one of our own: it is waited for by time, and not by the number of tries
 │   ├── RateLimited           the tenant's calls come too fast, or too many at a time; names the limit
 │   ├── DeadlineExceeded      the call's time was up before its work was done
 │   └── Conflict              a concurrent change won; the same call may succeed now
@@ -64,6 +65,10 @@ class Retryable(MorningAIError):
 
 class Unavailable(Retryable):
     reason = "UNAVAILABLE"
+
+
+class Outage(Unavailable):
+    """A part of ours is away; says which, and nothing of where it is."""
 
 
 class RateLimited(Retryable):

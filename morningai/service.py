@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import shutil
+import os
 import signal
+import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import structlog
 
@@ -19,12 +19,15 @@ from morningai.bus import broker
 from morningai.bus.broker import Bus, Handlers
 from morningai.bus.losses import resend_lost
 from morningai.bus.permissions import BUS_OWNER
+from morningai.bus.pulses import Pulses
 from morningai.bus.relay import Relay
 from morningai.bus.retention import Rule, Sweeper
 from morningai.bus.topology import ensure_topology, keep_topology
 from morningai.db.audit import audit_at_start
 from morningai.db.session import Database
+from morningai.ending import end
 from morningai.errors import MorningAIError
+from morningai.liveness import Liveness, StuckLoops, keep_health
 from morningai.logging import start_logging
 from morningai.redaction import remember
 from morningai.rpc.server import RpcServer
@@ -53,6 +56,7 @@ class Service:
     background: Sequence[Callable[[], Coroutine[None, None, None]]] = field(default_factory=tuple)
     closing: Sequence[Callable[[], Coroutine[None, None, None]]] = field(default_factory=tuple)
     retention: Sequence[Rule] = ()
+    pulses: Pulses | None = None
 
 
 @dataclass
@@ -70,22 +74,22 @@ def make_database(settings: ServiceSettings) -> tuple[Database, RelayHolder]:
     return Database(settings.database_dsn, max_connections=settings.max_connections, wake_relay=holder.wake), holder
 
 
-def run(name: str, settings: ServiceSettings, make: Callable[[], Service]) -> None:
+def run(
+    name: str,
+    settings: ServiceSettings,
+    make: Callable[[], Service],
+    *,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> None:
     """The body of every `__main__.py`."""
     remember(secrets_of(settings))
     start_logging(name, settings.log_level)
     provider = telemetry.start_telemetry(name)
     try:
-        asyncio.run(serve(make))
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(serve(make))
     finally:
         provider.shutdown()
-
-
-def remove_scratch(folder: Path, *patterns: str) -> None:
-    """Remove what a killed process left; only at start, when nothing of the service works in its folder."""
-    for pattern in patterns:
-        for leftover in folder.glob(pattern):
-            shutil.rmtree(leftover, ignore_errors=True)
 
 
 async def serve(make: Callable[[], Service]) -> None:
@@ -98,12 +102,14 @@ async def serve(make: Callable[[], Service]) -> None:
     await _audit(service)
     for check in service.starting:
         await check()
-    bus, relay = await _connect(service)
+    liveness = Liveness(stuck_seconds=service.settings.stuck_seconds)
+    bus, relay = await _connect(service, liveness)
     sweeper = Sweeper(service.name, service.settings, service.retention)
     tasks = [asyncio.create_task(relay.run(), name="relay"), asyncio.create_task(sweeper.run(), name="sweeper")]
     tasks += [asyncio.create_task(background()) for background in service.background]
     await service.rpc.start()
     await bus.start()
+    tasks.append(asyncio.create_task(keep_health(liveness, service.rpc.set_serving), name="health"))
     gc.freeze()  # what was imported stays: full collections need not look at it again
     log.info("service.started", address=service.settings.grpc_address)
     await _wait(stop, tasks)
@@ -118,7 +124,7 @@ async def _audit(service: Service) -> None:
         raise AuditFailed("Unprotected objects: " + "; ".join(map(str, findings)))
 
 
-async def _connect(service: Service) -> tuple[Bus, Relay]:
+async def _connect(service: Service, liveness: Liveness) -> tuple[Bus, Relay]:
     nats, jetstream = await broker.connect(service.name, service.settings)
     ack_wait_seconds, replicas = service.settings.ack_wait_seconds, service.settings.bus_replicas
     if service.name == BUS_OWNER:
@@ -138,8 +144,11 @@ async def _connect(service: Service) -> tuple[Bus, Relay]:
         database=service.database,
         handlers=service.handlers,
         settings=service.settings,
+        liveness=liveness,
     )
-    relay = Relay(service.name, service.settings.relay_dsn, jetstream)
+    if service.pulses:
+        await service.pulses.start(await nats.connect())
+    relay = Relay(service.name, service.settings.relay_dsn, jetstream, loop=liveness.loop("relay"))
     service.relay_holder.relay = relay
     return bus, relay
 
@@ -148,15 +157,22 @@ async def _wait(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
     stopping = asyncio.create_task(stop.wait())
     done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
     for task in done - {stopping}:
+        if isinstance(stuck := task.exception(), StuckLoops):
+            _end_at_once(stuck)
         task.result()
 
 
+def _end_at_once(stuck: StuckLoops) -> None:
+    """What is stuck may hold up an orderly end, too, and nothing is lost with a process."""
+    log.error("service.ended", error=str(stuck))
+    sys.stderr.flush()
+    os._exit(1)
+
+
 async def _stop(service: Service, bus: Bus, tasks: list[asyncio.Task[None]]) -> None:
-    await service.rpc.stop(GRACE_SECONDS)
+    await asyncio.gather(service.rpc.stop(GRACE_SECONDS), bus.drain())
+    await end(*tasks)
     for close in (bus.stop, *service.closing):
         with suppress(TimeoutError):
             await asyncio.wait_for(close(), GRACE_SECONDS)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
     await service.database.close()

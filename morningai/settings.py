@@ -10,10 +10,11 @@ import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from psycopg.conninfo import conninfo_to_dict
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from morningai.errors import MorningAIError
@@ -22,8 +23,22 @@ S = TypeVar("S", bound=BaseSettings)
 SECRETS_FOLDER_VARIABLE = "MORNINGAI_SECRETS_DIR"
 
 
+# A server whose machine is gone without a word is noticed after half a minute; libpq itself would wait two hours.
+KEEPALIVES = "keepalives_idle=10 keepalives_interval=5 keepalives_count=2 tcp_user_timeout=20000"
+
+
 class SettingsInvalid(MorningAIError):
     reason = "SETTINGS_INVALID"
+
+
+def _noticing_dead_servers(dsn: str) -> str:
+    try:
+        return make_conninfo(KEEPALIVES, **conninfo_to_dict(dsn))
+    except psycopg.ProgrammingError as error:
+        raise ValueError("is no libpq connection string, such as host=… dbname=… user=… password=…") from error
+
+
+Dsn = Annotated[str, AfterValidator(_noticing_dead_servers)]
 
 
 class ServiceSettings(BaseSettings):
@@ -33,8 +48,8 @@ class ServiceSettings(BaseSettings):
         env_prefix="MORNINGAI_", env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
-    database_dsn: str = Field(description="libpq connection string of the service's login")
-    relay_dsn: str = Field(description="libpq connection string of the service's relay login")
+    database_dsn: Dsn = Field(description="libpq connection string of the service's login")
+    relay_dsn: Dsn = Field(description="libpq connection string of the service's relay login")
     nats_url: str = Field(description="nats://host:port, or tls://host:port; of a cluster the nodes, by commas")
     bus_replicas: int | None = Field(
         default=None, ge=1, le=5, description="nodes of the bus that keep each message; without it as the streams are"
@@ -53,10 +68,21 @@ class ServiceSettings(BaseSettings):
     stall_seconds: float = Field(
         default=1800.0, gt=0, description="work that renews its lease and gets no further for longer is begun again"
     )
-    ack_wait_seconds: float = Field(default=30.0, ge=1, description="the bus redelivers a message unsettled for longer")
+    ack_wait_seconds: float = Field(
+        default=6.0, ge=1, description="a message is delivered again once its handler has been silent for longer"
+    )
     max_deliveries: int = Field(default=8, ge=1, description="deliveries before a message becomes a dead letter")
-    max_attempts: int = Field(default=5, ge=1, description="attempts at one piece of work")
+    max_attempts: int = Field(default=5, ge=1, description="attempts at one piece of work that may fail")
+    outage_seconds: float = Field(
+        default=600.0, gt=0, description="work waits so long in all for services or a database that are away"
+    )
     retry_delay_seconds: float = Field(default=1.0, gt=0, description="first delay; doubles, with jitter, to a minute")
+    stuck_seconds: float = Field(
+        default=60.0, gt=0, description="a service with a loop that is late by longer says it does not serve"
+    )
+    drain_seconds: float = Field(
+        default=5.0, gt=0, description="a service that is asked to stop leaves its handlers so long to end"
+    )
     default_deadline_seconds: float = Field(default=60.0, gt=0, description="for calls that bring no deadline")
     longest_deadline_seconds: float = Field(default=3600.0, gt=0, description="for calls with a longer one; streams")
     allow_plaintext: bool = Field(

@@ -37,6 +37,7 @@ from morningai.db.migrate import LOGINS, ensure_operator_key, migrate
 from morningai.db.session import Database
 from morningai.embedded.nats import EmbeddedNats
 from morningai.embedded.postgres import EmbeddedPostgres
+from morningai.liveness import Liveness
 from morningai.service import RelayHolder
 from morningai.settings import ServiceSettings
 from services.tenancy.domain.principals import ALL_SCOPES
@@ -259,6 +260,7 @@ class RunningService:
     database: Database
     relay: Relay
     bus: broker.Bus
+    liveness: Liveness
     closing: AsyncExitStack = field(default_factory=AsyncExitStack)
 
 
@@ -294,11 +296,14 @@ async def _running(service: str, settings: ServiceSettings, handlers: Handlers) 
     await database.open()
     await make_consumers(service, settings)
     connected, jetstream = await broker.connect(service, settings)
-    bus = await broker.subscribe(service, connected, jetstream, database=database, handlers=handlers, settings=settings)
-    relay = holder.relay = Relay(service, settings.relay_dsn, jetstream)
+    liveness = Liveness(stuck_seconds=settings.stuck_seconds)
+    bus = await broker.subscribe(
+        service, connected, jetstream, database=database, handlers=handlers, settings=settings, liveness=liveness
+    )
+    relay = holder.relay = Relay(service, settings.relay_dsn, jetstream, loop=liveness.loop("relay"))
     relaying = asyncio.create_task(relay.run())
     await bus.start()
-    yield RunningService(settings, database, relay, bus)
+    yield RunningService(settings, database, relay, bus, liveness)
     await bus.stop()
     relaying.cancel()
     await asyncio.gather(relaying, return_exceptions=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,7 +10,9 @@ import structlog
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
 from faststream.nats.security import NatsUserPassword
+from faststream.nats.subscriber.usecases import PullStreamSubscriber
 from google.protobuf.message import Message
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig
 
@@ -18,18 +21,21 @@ from morningai.bus.handling import Short
 from morningai.bus.permissions import inbox_prefix
 from morningai.bus.settle import Settler
 from morningai.bus.tls import bus_context
+from morningai.bus.together import Lanes
 from morningai.bus.topology import wait_for_consumers
-from morningai.bus.work import Long, WorkLimits
+from morningai.bus.work import Long, Slot, WorkLimits
 from morningai.db.session import Database
+from morningai.liveness import Liveness, Loop
 from morningai.settings import ServiceSettings
 
 log = structlog.get_logger()
 
 # One message a fetch: nats-py's fetch of many may lose a race with the server's expiry, and then holds a message back.
-SHORT_PULLERS = 4
+SHORT_PULLERS = 16
 # Pull requests wait this long at the server; an idle consumer costs one request per this many seconds.
 FETCH_SECONDS = 20.0
-GRACE_SECONDS = 3.0
+# A bus whose machine is gone without a word is left after three times as long; nats-py itself would take six minutes.
+PING_SECONDS = 10
 
 Handlers = Mapping[type[Message], Short | Long]
 
@@ -41,11 +47,21 @@ class Bus:
     broker: NatsBroker
     jetstream: JetStreamContext
     subscriptions: tuple[Subscription, ...]
+    draining: asyncio.Event
+    pullers: tuple[tuple[PullStreamSubscriber, Loop], ...]
 
     async def start(self) -> None:
         await self.broker.start()
+        for puller, loop in self.pullers:
+            _say_each_fetch(puller, loop)
+
+    async def drain(self) -> None:
+        """Take no more messages, give long work to others at once, and return when the short handlers have ended."""
+        self.draining.set()
+        await asyncio.gather(*(subscriber.stop() for subscriber in self.broker.subscribers))
 
     async def stop(self) -> None:
+        self.draining.set()
         await self.broker.stop()
 
 
@@ -76,12 +92,13 @@ async def connect(service: str, settings: ServiceSettings) -> tuple[NatsBroker, 
         inbox_prefix=inbox_prefix(service),
         max_reconnect_attempts=-1,
         reconnect_time_wait=1,
+        ping_interval=PING_SECONDS,
         apply_types=False,
         logger=None,
         error_cb=_on_error,
         disconnected_cb=_on_disconnect,
         reconnected_cb=_on_reconnect,
-        graceful_timeout=GRACE_SECONDS,
+        graceful_timeout=settings.drain_seconds,
         drain_timeout=1,
     )
     client = await broker.connect()
@@ -97,6 +114,7 @@ async def subscribe(
     database: Database,
     handlers: Handlers,
     settings: ServiceSettings,
+    liveness: Liveness,
 ) -> Bus:
     """Attach the handlers to the service's durable consumers, which the catalogue defines.
 
@@ -113,16 +131,30 @@ async def subscribe(
         settings.max_attempts,
         settings.retry_delay_seconds,
         settings.stall_seconds,
+        settings.outage_seconds,
     )
+    draining = asyncio.Event()
     await wait_for_consumers(jetstream, subscriptions)
+    pullers = []
     for subscription in subscriptions:
-        settler = Settler(database, by_name, subscription.durable, limits, settings.max_deliveries)
-        for _ in range(settings.slots if subscription.lane == "work" else SHORT_PULLERS):
-            _attach(broker, subscription, settler)
-    return Bus(broker, jetstream, subscriptions)
+        lanes = Lanes(database, subscription.durable)
+        for number in range(settings.slots if subscription.lane == "work" else SHORT_PULLERS):
+            slot = Slot(draining, liveness.loop(f"{subscription.durable} {number}"))
+            settler = Settler(
+                database,
+                by_name,
+                subscription.durable,
+                limits,
+                settings.max_deliveries,
+                settings.ack_wait_seconds,
+                slot,
+                lanes,
+            )
+            pullers.append((_attach(broker, subscription, settler), slot.loop))
+    return Bus(broker, jetstream, subscriptions, draining, tuple(pullers))
 
 
-def _attach(broker: NatsBroker, subscription: Subscription, settler: Settler) -> None:
+def _attach(broker: NatsBroker, subscription: Subscription, settler: Settler) -> PullStreamSubscriber:
     """One puller takes one message at a time; for long work it is a slot."""
     subscriber = broker.subscriber(
         config=ConsumerConfig(filter_subjects=list(subscription.filter_subjects)),
@@ -134,6 +166,23 @@ def _attach(broker: NatsBroker, subscription: Subscription, settler: Settler) ->
         decoder=_keep_message,
     )
     subscriber(settler.settle)
+    return subscriber
+
+
+def _say_each_fetch(puller: PullStreamSubscriber, loop: Loop) -> None:
+    assert puller.subscription is not None
+    fetch = puller.subscription.fetch
+    loop.passed(next_waits_seconds=FETCH_SECONDS)  # the first is under way
+
+    async def say_and_fetch(
+        batch: int = 1,
+        timeout: float | None = FETCH_SECONDS,  # noqa: ASYNC109  as nats-py has it
+        heartbeat: float | None = None,
+    ) -> list[Msg]:
+        loop.passed(next_waits_seconds=timeout or 0.0)
+        return await fetch(batch, timeout, heartbeat)
+
+    puller.subscription.fetch = say_and_fetch  # type: ignore[method-assign]  # nobody else hears of empty fetches
 
 
 async def _keep_message(message: NatsMessage) -> NatsMessage:

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from morningai.bus import inbox, outbox
 from morningai.bus.envelope import Envelope
-from morningai.db.session import Database, Session
+from morningai.db.session import Database, OpenSession, Session
 from morningai.errors import Poison, Unauthenticated
 
 # A short handler has no network call inside: the transaction is open while it runs.
@@ -42,12 +42,18 @@ class Short:
             raise Poison(f"The seal of {envelope.type.short_name} {envelope.id} is not valid.") from error
 
     async def _run(self, database: Database, envelope: Envelope, consumer: str) -> None:
-        async with database.tenant_session(envelope.seal) as session:
-            check_seal(session, envelope)
-            if await inbox.receive(session, envelope, consumer=consumer):
-                await self.handle(session, envelope, envelope.message())
-            else:
-                await outbox.reply_again(session, envelope.id)
+        async with database.tenant_sessions() as open_session:
+            await receive_sealed(self, envelope, open_session, consumer=consumer)
+
+
+async def receive_sealed(handler: Short, envelope: Envelope, open_session: OpenSession, *, consumer: str) -> None:
+    """Under the message's own seal, whatever else is in the transaction."""
+    session = await open_session(envelope.seal)
+    check_seal(session, envelope)
+    if await inbox.receive(session, envelope, consumer=consumer):
+        await handler.handle(session, envelope, envelope.message())
+    else:
+        await outbox.reply_again(session, envelope.id)
 
 
 def check_seal(session: Session, envelope: Envelope) -> None:

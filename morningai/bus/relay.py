@@ -26,6 +26,7 @@ from morningai.bus.catalogue import BY_NAME
 from morningai.bus.envelope import Envelope, encode_headers, encode_public_headers
 from morningai.bus.holds import LONGEST_OUTAGE_DELAY_SECONDS, Holds, Key
 from morningai.bus.retry import retry_delay_seconds
+from morningai.liveness import Liveness, Loop
 
 log = structlog.get_logger()
 
@@ -36,9 +37,11 @@ PUBLISH_SECONDS = 5.0
 UNKNOWN_SECONDS = 60.0
 TYPES = list(BY_NAME)
 LONGEST_SLEEP_SECONDS = 5.0
+# Longer than an active relay ever says nothing; PostgreSQL ends the session of a frozen one, and another takes over.
+FROZEN: LiteralString = "SET idle_session_timeout = '10s'"
 LOCK: LiteralString = "SELECT pg_try_advisory_lock(hashtext('relay'), hashtext(%s)) AS held"
 DUE: LiteralString = """
-SELECT *, now() AS now FROM outbox
+SELECT * FROM outbox
 WHERE published_at IS NULL AND due_at <= now() AND type = ANY(%(types)s)
   AND (tenant_id, id) NOT IN (SELECT * FROM unnest(%(tenant_ids)s::uuid[], %(ids)s::uuid[]))
 ORDER BY due_at, id LIMIT %(limit)s
@@ -64,7 +67,7 @@ WHERE outbox.tenant_id = sent.tenant_id AND outbox.id = sent.id AND outbox.due_a
 class Relay:
     """Runs until cancelled; every failure is logged and tried again."""
 
-    def __init__(self, service: str, dsn: str, jetstream: JetStreamContext) -> None:
+    def __init__(self, service: str, dsn: str, jetstream: JetStreamContext, *, loop: Loop | None = None) -> None:
         self._service = service
         self._dsn = dsn
         self._jetstream = jetstream
@@ -72,8 +75,8 @@ class Relay:
         self._flights: dict[Key, tuple[DictRow, asyncio.Task[None]]] = {}
         self._holds = Holds()
         self._tell_unknown_at = 0.0
+        self._loop = loop or Liveness(stuck_seconds=LONGEST_SLEEP_SECONDS).loop("relay")
         self.active = False
-        self.last_pass: datetime | None = None
 
     def wake(self) -> bool:
         """False when another replica's relay is the active one and has to be notified."""
@@ -94,6 +97,7 @@ class Relay:
                 with suppress_instrumentation():
                     await self._run_connected()
             except (psycopg.Error, OSError, TimeoutError) as error:
+                self._loop.passed()  # what it meets is an outage, and it goes on
                 failures += 1
                 self.active = False
                 log.warning("relay.pass.failed", error=f"{type(error).__name__}: {error}", failures=failures)
@@ -104,6 +108,7 @@ class Relay:
             self._dsn, autocommit=True, row_factory=dict_row
         ) as connection:
             connection.add_notify_handler(lambda _: self._wake.set())
+            await connection.execute(FROZEN)
             try:
                 await self._become_active(connection)
                 while True:
@@ -117,6 +122,7 @@ class Relay:
     async def _become_active(self, connection: psycopg.AsyncConnection[DictRow]) -> None:
         while True:
             row = await (await connection.execute(LOCK, (self._service,))).fetchone()
+            self._loop.passed()
             if row and row["held"]:
                 await connection.execute(f"LISTEN outbox_{self._service}")
                 self.active = True
@@ -127,7 +133,7 @@ class Relay:
         while True:
             room = BATCH - len(self._flights)
             rows = await self._due(connection, room)
-            self.last_pass = rows[0]["now"] if rows else self.last_pass
+            self._loop.passed()
             await self._take_off(rows)
             sent = await self._land(connection)
             if len(rows) < room or not room:
@@ -220,6 +226,7 @@ class Relay:
         if self._wake.is_set():
             return
         seconds = await self._seconds_to_due(connection) if len(self._flights) < BATCH else LONGEST_SLEEP_SECONDS
+        self._loop.passed(next_waits_seconds=LONGEST_SLEEP_SECONDS)
         with self._notified_by(connection), suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, min(seconds, LONGEST_SLEEP_SECONDS))):
                 await self._wake.wait()

@@ -18,8 +18,11 @@ from psycopg_pool import PoolTimeout
 from morningai import telemetry
 from morningai.bus.envelope import Envelope, decode
 from morningai.bus.handling import Short
-from morningai.bus.retry import retry_delay_seconds
-from morningai.bus.work import Long, WorkLimits
+from morningai.bus.in_progress import in_progress
+from morningai.bus.outages import AWAY, outage_of
+from morningai.bus.retry import LONGEST_OUTAGE_SECONDS, LONGEST_SECONDS, retry_delay_seconds
+from morningai.bus.together import Lanes
+from morningai.bus.work import Long, Slot, WorkLimits
 from morningai.db.session import Database
 from morningai.errors import MorningAIError, Permanent, Poison, Retryable, TaskEnded, Unauthenticated, plain
 from morningai.logging import bind_contextvars, clear_contextvars
@@ -27,8 +30,6 @@ from morningai.logging import bind_contextvars, clear_contextvars
 log = structlog.get_logger()
 
 NO_TENANT = UUID(int=0)
-# The database does not answer, which says nothing about the message.
-AWAY = (psycopg.OperationalError, PoolTimeout)
 BURY: LiteralString = """
 INSERT INTO dead_letters
   (tenant_id, message_id, consumer, type, subject, headers, body, reason, error, deliveries, trace_id)
@@ -47,16 +48,23 @@ WHERE dead_letters.state = 'replayed'
 
 @dataclass(frozen=True)
 class Settler:
-    """Settles the messages of one durable consumer of one service."""
+    """Settles the messages of one slot of one durable consumer of one service."""
 
     database: Database
     handlers: dict[str, Short | Long]
     consumer: str
     limits: WorkLimits
     max_deliveries: int
+    ack_wait_seconds: float
+    slot: Slot
+    lanes: Lanes
 
     async def settle(self, message: NatsMessage) -> None:
-        """Handle a message and settle it; never raises for what a handler did."""
+        """Handle a message and settle it; never raises for what a handler did. While the service stops, others may."""
+        self.slot.loop.passed()
+        if self.slot.draining.is_set():
+            await message.nack()
+            return
         clear_contextvars()
         try:
             envelope = decode(message.headers, message.body)
@@ -66,7 +74,8 @@ class Settler:
         bind_contextvars(tenant_id=str(envelope.tenant_id), task_id=str(envelope.task_id))
         attributes = {"messaging.system": "nats", "messaging.message.id": str(envelope.id)}
         with telemetry.consumer_span(f"process {envelope.type.short_name}", envelope.traceparent, attributes):
-            await self._settle(message, envelope)
+            async with in_progress(message, ack_wait_seconds=self.ack_wait_seconds):
+                await self._settle(message, envelope)
 
     async def _settle(self, message: NatsMessage, envelope: Envelope) -> None:
         try:
@@ -80,7 +89,8 @@ class Settler:
         except (Retryable, *AWAY, TimeoutError) as error:
             await self._return(message, envelope, error)
         except Exception as error:  # the bus boundary: unknown errors are returned, then kept
-            log.exception("bus.message.crashed", type=envelope.type.short_name, message_id=str(envelope.id))
+            if not outage_of(error):
+                log.exception("bus.message.crashed", type=envelope.type.short_name, message_id=str(envelope.id))
             await self._return(message, envelope, error)
 
     async def _handle(self, message: NatsMessage, envelope: Envelope) -> None:
@@ -88,12 +98,12 @@ class Settler:
         if handler is None:
             raise Poison(f"{self.consumer} has no handler for {envelope.type.short_name}.")
         if isinstance(handler, Short):
-            await handler(self.database, envelope, consumer=self.consumer)
+            await self.lanes.handle(handler, envelope)
         else:
-            await handler(self.database, envelope, limits=self.limits, acknowledge=message.ack)
+            await handler(self.database, envelope, limits=self.limits, acknowledge=message.ack, slot=self.slot)
 
     async def _return(self, message: NatsMessage, envelope: Envelope, error: Exception) -> None:
-        if _deliveries(message) >= self.max_deliveries and not isinstance(error, AWAY):
+        if _deliveries(message) >= self.max_deliveries and not (isinstance(error, AWAY) or outage_of(error)):
             await self._bury(message, envelope, error)
         else:
             await self._postpone(message, error)
@@ -101,7 +111,8 @@ class Settler:
     async def _postpone(self, message: NatsMessage, error: Exception) -> None:
         deliveries = _deliveries(message)
         asked = error.retry_after_seconds if isinstance(error, Retryable) else None
-        delay = asked or retry_delay_seconds(deliveries, first=self.limits.retry_delay_seconds)
+        longest = LONGEST_OUTAGE_SECONDS if outage_of(error) else LONGEST_SECONDS
+        delay = asked or retry_delay_seconds(deliveries, first=self.limits.retry_delay_seconds, longest=longest)
         log.warning(
             "bus.message.returned",
             type=plain(message.headers.get("ce-type", "")),

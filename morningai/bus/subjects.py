@@ -12,6 +12,7 @@ COMMANDS_PREFIX = "morningai.command"
 PUBLIC_PREFIX = "morningai.public"
 REPLAY_PREFIX = "morningai.replay"
 ACKNOWLEDGEMENT_PREFIX = "morningai.acknowledgement"
+PULSE_PREFIX = "morningai.pulse"
 ANY_TENANT = "*"
 UUID_LENGTH = 36
 
@@ -28,6 +29,11 @@ def public_subject(tenant: UUID | str, context: str, event: str) -> str:
 def command_subject(service: str, lane: str) -> str:
     """Long work waits in the service's own queue; what must not wait behind it has a lane of its own."""
     return f"{COMMANDS_PREFIX}.{service}" if lane == "work" else f"{COMMANDS_PREFIX}.{service}.{lane}"
+
+
+def pulse_subject(service: str) -> str:
+    """Core NATS, between the replicas of a service."""
+    return f"{PULSE_PREFIX}.{service}"
 
 
 def replay_durable(tenant: UUID, key_id: str) -> str:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
 from typing import LiteralString, TypeAlias
 from uuid import UUID
 
@@ -20,23 +19,32 @@ from google.protobuf.message import Message
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from psycopg.rows import DictRow
 
-from morningai.api.events.v1 import events_pb2 as events
-from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.bus import inbox, outbox
+from morningai.bus.attempt import (
+    Cancelled,
+    Finish,
+    HandedOver,
+    Stalled,
+    Superseded,
+    Work,
+    WorkLimits,
+    end_attempt,
+    failing,
+    hand_over,
+    key,
+    retry_or_fail,
+    wait_out,
+    write_nothing,
+)
 from morningai.bus.envelope import Envelope
 from morningai.bus.handling import Acknowledge, check_seal
-from morningai.bus.retry import retry_delay_seconds
+from morningai.bus.outages import AWAY, outage_of
 from morningai.db.session import Database, Session
-from morningai.errors import (
-    MorningAIError,
-    Permanent,
-    Poison,
-    Retryable,
-    StepFailure,
-    TaskEnded,
-    Unauthenticated,
-    plain,
-)
+from morningai.ending import end
+from morningai.errors import Permanent, Poison, Retryable, StepFailure, TaskEnded, Unauthenticated
+from morningai.liveness import Loop
+
+__all__ = ["Finish", "Long", "Slot", "Work", "WorkLimits", "request_cancel"]
 
 log = structlog.get_logger()
 
@@ -45,9 +53,8 @@ RENEW_SECONDS = 1.0
 # A process may die of what is not the work's fault, so takeovers are bounded less tightly than errors.
 CRASHES_PER_ATTEMPT = 3
 
-# Runs inside the finish transaction: stores the result and emits the reply.
-Finish: TypeAlias = Callable[[Session], Awaitable[None]]
-WorkHandler: TypeAlias = Callable[["Work", Message], Coroutine[None, None, Finish]]
+WorkHandler: TypeAlias = Callable[[Work, Message], Coroutine[None, None, Finish]]
+Begin: TypeAlias = Callable[[], Coroutine[None, None, Finish]]
 
 LEASE: LiteralString = "SELECT *, now() AS now FROM leases WHERE work_id = %(work_id)s FOR UPDATE"
 MOVE_TIMER: LiteralString = "UPDATE leases SET timer_id = %(timer_id)s WHERE work_id = %(work_id)s"
@@ -58,7 +65,7 @@ ON CONFLICT (tenant_id, work_id) DO UPDATE
 SET attempt = leases.attempt + 1, worker = excluded.worker, timer_id = excluded.timer_id,
     expires_at = excluded.expires_at, updated_at = now()
 WHERE leases.state = 'running'
-RETURNING attempt
+RETURNING attempt, failures, outage_seconds
 """
 RENEW: LiteralString = """
 WITH lease AS (
@@ -72,11 +79,6 @@ WITH lease AS (
 )
 SELECT cancel_requested FROM lease
 """
-END: LiteralString = """
-UPDATE leases SET state = %(state)s, progress = %(progress)s, updated_at = now()
-WHERE work_id = %(work_id)s AND attempt = %(attempt)s AND state = 'running'
-RETURNING timer_id
-"""
 CLOSE: LiteralString = "UPDATE leases SET state = %(state)s, updated_at = now() WHERE work_id = %(work_id)s"
 REQUEST_CANCEL: LiteralString = """
 UPDATE leases SET cancel_requested = true WHERE task_id = %(task_id)s AND state = 'running'
@@ -89,60 +91,12 @@ ON CONFLICT DO NOTHING
 """
 
 
-class Superseded(MorningAIError):
-    """Another attempt holds the lease; nothing of this one may be written."""
-
-    reason = "SUPERSEDED"
-
-
-class Stalled(Retryable):
-    """The attempt renews its lease and gets no further."""
-
-    reason = "STALLED"
-
-
-class Cancelled(MorningAIError):
-    reason = "CANCELLED"
-
-
 @dataclass(frozen=True)
-class WorkLimits:
-    """How long a lease lasts, how many attempts are made, by whom, the first retry delay, and how long an attempt may
-    get no further; times in seconds."""
+class Slot:
+    """Where work is done: it hears that the service stops, and says that it lives."""
 
-    replica: str
-    lease_seconds: float
-    max_attempts: int
-    retry_delay_seconds: float
-    stall_seconds: float
-
-
-@dataclass
-class Work:
-    """One attempt at one command, as its handler sees it."""
-
-    database: Database
-    envelope: Envelope
-    work_id: UUID
-    attempt: int
-    fraction: float = 0.0
-    detail: str = ""
-    moved_at: float = field(default_factory=time.monotonic)
-
-    @property
-    def proof(self) -> str:
-        return self.envelope.seal
-
-    @property
-    def task_id(self) -> UUID:
-        return self.envelope.task_id
-
-    def progress(self, fraction: float, detail: str) -> None:
-        """Note how far it is (0 to 1); the next renewal writes it. An attempt that says nothing new is stalled."""
-        said = (fraction, plain(detail))
-        if said != (self.fraction, self.detail):
-            self.moved_at = time.monotonic()
-        self.fraction, self.detail = said
+    draining: asyncio.Event
+    loop: Loop
 
 
 @dataclass(frozen=True)
@@ -152,7 +106,13 @@ class Long:
     handle: WorkHandler
 
     async def __call__(
-        self, database: Database, envelope: Envelope, *, limits: WorkLimits, acknowledge: Acknowledge
+        self,
+        database: Database,
+        envelope: Envelope,
+        *,
+        limits: WorkLimits,
+        acknowledge: Acknowledge,
+        slot: Slot,
     ) -> None:
         message = envelope.message()
         try:
@@ -161,7 +121,7 @@ class Long:
             raise Poison(f"The seal of {envelope.type.short_name} {envelope.id} is not valid.") from error
         await acknowledge()
         if work:
-            await _run(self.handle, work, message, limits)
+            await _run(lambda: self.handle(work, message), work, limits, slot)
 
 
 async def request_cancel(session: Session, task_id: UUID, command_ids: Iterable[str] = ()) -> None:
@@ -193,7 +153,7 @@ async def _claim(database: Database, envelope: Envelope, limits: WorkLimits) -> 
             },
         )
         assert taken is not None
-        return Work(database, envelope, work_id, attempt=taken["attempt"])
+        return Work(database, envelope, work_id, **taken)
 
 
 async def _may_take(session: Session, envelope: Envelope, lease: DictRow, limits: WorkLimits, *, first: bool) -> bool:
@@ -209,10 +169,11 @@ async def _may_take(session: Session, envelope: Envelope, lease: DictRow, limits
     if lease["cancel_requested"]:
         await session.execute(CLOSE, {"work_id": lease["work_id"], "state": "cancelled"})
         return False
-    if lease["attempt"] >= CRASHES_PER_ATTEMPT * limits.max_attempts:
+    crashes = lease["attempt"] - lease["failures"] - lease["excused"]
+    if crashes >= CRASHES_PER_ATTEMPT * limits.max_attempts:
         await session.execute(CLOSE, {"work_id": lease["work_id"], "state": "finished"})
-        lost = StepFailure("worker_lost", f"The work ended its process {lease['attempt']} times.")
-        await _failure(envelope.task_id, lease["work_id"], lost)(session)
+        lost = StepFailure("worker_lost", f"The work ended its process {crashes} times.")
+        await failing(envelope.task_id, lease["work_id"], lost)(session)
         return False
     return True
 
@@ -237,58 +198,68 @@ async def _emit_timer(session: Session, envelope: Envelope, work_id: UUID, delay
     )
 
 
-async def _run(handle: WorkHandler, work: Work, message: Message, limits: WorkLimits) -> None:
+async def _run(begin: Begin, work: Work, limits: WorkLimits, slot: Slot) -> None:
     bound = log.bind(type=work.envelope.type.short_name, work_id=str(work.work_id), attempt=work.attempt)
     bound.info("work.attempt.started")
     try:
-        await _attempt(handle, work, message, limits)
+        await _attempt(begin, work, limits, slot)
         bound.info("work.attempt.ended")
     except Superseded:
         bound.warning("work.attempt.superseded")
+    except HandedOver:
+        bound.info("work.attempt.handed_over")
+    except AWAY as error:
+        bound.warning("work.attempt.left", error=f"{type(error).__name__}: {error}")
 
 
-async def _attempt(handle: WorkHandler, work: Work, message: Message, limits: WorkLimits) -> None:
-    """Every end of an attempt but one: Superseded is raised, because then nothing may be written."""
+async def _attempt(begin: Begin, work: Work, limits: WorkLimits, slot: Slot) -> None:
+    """Every end of an attempt but three: Superseded and HandedOver are raised, because then nothing may be written, and
+    what says that the database is away for longer than the lease, whose timer then brings the work back."""
     try:
-        finish = await _work_under_lease(handle, work, message, limits)
-        await _finish(work, finish)
-    except Superseded:
+        finish = await _work_under_lease(begin, work, limits, slot)
+        await end_attempt(work, finish, limits)
+    except (Superseded, HandedOver):
         raise
     except Cancelled:
         log.info("work.attempt.cancelled", work_id=str(work.work_id))
-        async with work.database.tenant_session(work.proof) as session:
-            await _end_lease(session, work, "cancelled")
+        await end_attempt(work, write_nothing, limits, state="cancelled")
     except Permanent as error:
         log.info("work.attempt.failed", work_id=str(work.work_id), reason=error.reason, error=str(error))
-        await _finish(work, _failure(work.task_id, work.work_id, error))
+        await end_attempt(work, failing(work.task_id, work.work_id, error), limits)
     except Exception as error:  # the bus boundary: an unknown error is retried within bounds
+        if outage := outage_of(error):
+            await wait_out(work, outage, limits)
+            return
         if not isinstance(error, Retryable):
             log.exception("work.attempt.crashed", work_id=str(work.work_id))
-        await _retry_or_fail(work, error, limits)
+        await retry_or_fail(work, error, limits)
 
 
-async def _work_under_lease(handle: WorkHandler, work: Work, message: Message, limits: WorkLimits) -> Finish:
-    working = asyncio.create_task(handle(work, message))
-    renewing = asyncio.create_task(_renew_until_stopped(work, limits))
+async def _work_under_lease(begin: Begin, work: Work, limits: WorkLimits, slot: Slot) -> Finish:
+    working = asyncio.create_task(begin())
+    renewing = asyncio.create_task(_renew_until_stopped(work, limits, slot.loop))
+    stopping = asyncio.create_task(slot.draining.wait())
     try:
-        await asyncio.wait({working, renewing}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working, renewing, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
-        renewing.result()
-        raise Superseded("The lease ended.")
+        if renewing.done():
+            renewing.result()
+        await end(renewing)
+        working.cancel()
+        await hand_over(work, limits)  # whatever the handler still does, it writes nothing any more
+        raise HandedOver("The worker was asked to stop.")
     finally:
-        for running in (working, renewing):
-            running.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await running
+        await end(working, renewing, stopping)
 
 
-async def _renew_until_stopped(work: Work, limits: WorkLimits) -> None:
+async def _renew_until_stopped(work: Work, limits: WorkLimits, loop_of_slot: Loop) -> None:
     """Raises Cancelled, Stalled or Superseded; a database that does not answer is asked again until the lease is
     over."""
     loop = asyncio.get_running_loop()
     renewed = loop.time()
     while True:
+        loop_of_slot.passed()
         await asyncio.sleep(RENEW_SECONDS)
         try:
             async with asyncio.timeout_at(max(renewed + limits.lease_seconds, loop.time() + RENEW_SECONDS)):
@@ -311,45 +282,4 @@ async def _renew_until_stopped(work: Work, limits: WorkLimits) -> None:
 async def _renew(work: Work, limits: WorkLimits) -> DictRow | None:
     with suppress_instrumentation():
         async with work.database.tenant_session(work.proof) as session:
-            return await session.row(RENEW, _key(work) | {"seconds": limits.lease_seconds, "detail": work.detail})
-
-
-async def _finish(work: Work, finish: Finish) -> None:
-    async with work.database.tenant_session(work.proof) as session:
-        await _end_lease(session, work, "finished")
-        await finish(session)
-
-
-async def _end_lease(session: Session, work: Work, state: str) -> None:
-    row = await session.row(END, _key(work) | {"state": state})
-    if row is None:
-        raise Superseded("Another attempt holds the lease.")
-    await outbox.withdraw(session, row["timer_id"])
-
-
-def _key(work: Work) -> dict[str, object]:
-    return {"work_id": work.work_id, "attempt": work.attempt, "progress": work.fraction}
-
-
-def _failure(task_id: UUID, work_id: UUID, error: MorningAIError) -> Finish:
-    failure = tasks.Failure(reason=error.reason, message=plain(error.message), remedy=plain(error.remedy))
-
-    async def finish(session: Session) -> None:
-        await outbox.emit(session, events.StepFailed(failure=failure), task_id=task_id, causation_id=work_id)
-
-    return finish
-
-
-async def _retry_or_fail(work: Work, error: Exception, limits: WorkLimits) -> None:
-    if work.attempt >= limits.max_attempts:
-        known = error if isinstance(error, MorningAIError) else MorningAIError(f"{type(error).__name__}: {error}")
-        await _finish(work, _failure(work.task_id, work.work_id, known))
-        return
-    asked = error.retry_after_seconds if isinstance(error, Retryable) else None
-    delay = asked or retry_delay_seconds(work.attempt, first=limits.retry_delay_seconds)
-    log.warning("work.attempt.retried", attempt=work.attempt, delay_seconds=round(delay, 1), error=str(error))
-    async with work.database.tenant_session(work.proof) as session:
-        await session.execute(
-            RENEW, _key(work) | {"seconds": delay, "detail": plain(f"attempt {work.attempt} failed: {error}")}
-        )
-        session.wakes_relay = True
+            return await session.row(RENEW, key(work) | {"seconds": limits.lease_seconds, "detail": work.detail})

@@ -5,7 +5,7 @@ The proof is verified by PostgreSQL; the transaction commits when the block ends
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from math import ceil
@@ -61,6 +61,9 @@ class Session:
             await cursor.executemany(query, parameters)
 
 
+OpenSession: TypeAlias = Callable[[str], Awaitable[Session]]
+
+
 class Database:
     """The pool of one service's login."""
 
@@ -103,12 +106,29 @@ class Database:
         Raises Unauthenticated when PostgreSQL refuses the proof, TaskEnded for a seal that ended with its task,
         DeadlineExceeded once the call's time is up. No statement outlasts the call.
         """
+        async with self.tenant_sessions() as open_session:
+            yield await open_session(proof)
+
+    @asynccontextmanager
+    async def tenant_sessions(self) -> AsyncIterator[OpenSession]:
+        """One transaction of one tenant, in which several proofs stand one after the other, each for what follows it.
+
+        Opening raises as `tenant_session` does, and Unauthenticated for a proof of another tenant.
+        """
+        sessions: list[Session] = []
         async with self._pool.connection(timeout=_seconds_left()) as connection:
-            session = await _open(connection, proof)
-            yield session
-        for call in session.after_commit:
+
+            async def open_session(proof: str) -> Session:
+                session = await _open(connection, proof)
+                if sessions and session.tenant_id != sessions[0].tenant_id:
+                    raise Unauthenticated("The proof is of another tenant than this transaction.")
+                sessions.append(session)
+                return session
+
+            yield open_session
+        for call in [call for session in sessions for call in session.after_commit]:
             call()
-        if session.wakes_relay and not self._wake_relay():
+        if any(session.wakes_relay for session in sessions) and not self._wake_relay():
             await self._notify_active_relay()
 
     async def _notify_active_relay(self) -> None:

@@ -7,8 +7,9 @@ import asyncio
 import grpc
 from opentelemetry.instrumentation.grpc import aio_client_interceptors
 
-from morningai.errors import MorningAIError, NotFound, Permanent, Unavailable
+from morningai.errors import MorningAIError, NotFound, Outage, Permanent, Unavailable
 from morningai.rpc.call import PROOF_KEY
+from morningai.rpc.status import reason_of
 from morningai.rpc.tls import channel_credentials, check_plaintext, internal_files
 from morningai.settings import ServiceSettings
 
@@ -56,7 +57,12 @@ def proof_metadata(proof: str) -> tuple[tuple[str, str], ...]:
 
 def error_of(error: grpc.aio.AioRpcError, *, peer: str) -> MorningAIError:
     """An upstream's failure as one of ours: transient codes are retryable, the others final."""
+    reason = reason_of(error)
+    if error.code() is grpc.StatusCode.UNAVAILABLE and not reason:  # gRPC's own words name the address
+        return Outage(f"{peer} does not answer.")
     message = f"{peer}: {error.details()}"
+    if reason == Outage.reason:
+        return Outage(message)
     if error.code() in TRANSIENT:
         return Unavailable(message)
     if error.code() is grpc.StatusCode.NOT_FOUND:

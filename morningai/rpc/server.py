@@ -360,6 +360,11 @@ class RpcServer:
             return self.server.add_insecure_port(self._address)
         return self.server.add_secure_port(self._address, self._credentials)
 
+    async def set_serving(self, serving: bool) -> None:
+        """What the health check says; once the server stops, no more."""
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        await self.health.set("", status)
+
     async def stop(self, grace_seconds: float) -> None:
         await self.health.enter_graceful_shutdown()
         await self.server.stop(grace_seconds)

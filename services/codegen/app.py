@@ -10,7 +10,8 @@ from morningai.llm import Models, ModelSettings
 from morningai.rpc.channel import make_channel
 from morningai.rpc.listening import listening_of
 from morningai.rpc.server import RpcServer
-from morningai.service import Service, make_database, remove_scratch
+from morningai.service import Service, make_database
+from morningai.work_dir import remove_scratch, take_work_dir
 from services.codegen.grpc_api import ChangeServicer
 from services.codegen.handlers import Workshop, make_handlers
 from services.codegen.settings import Settings
@@ -21,7 +22,7 @@ SCRATCH = ("tmp*", "sandbox/tmp*", *(f"sandbox/{step}-*" for step in ("change", 
 
 def make_service(settings: Settings) -> Service:
     database, relay_holder = make_database(settings)
-    settings.work_dir.mkdir(parents=True, exist_ok=True)
+    take_work_dir(settings.work_dir)
     remove_scratch(settings.work_dir, *SCRATCH)
     docs = make_channel(settings.docs_address, settings)
     tenancy = make_channel(settings.tenancy_address, settings)

@@ -14,7 +14,8 @@ from morningai.rpc.refusals import record_refusal
 from morningai.rpc.server import RpcServer
 from morningai.secrets.key_ring import KeyRing
 from morningai.secrets.vault import Vault
-from morningai.service import Service, make_database, remove_scratch
+from morningai.service import Service, make_database
+from morningai.work_dir import remove_scratch, take_work_dir
 from services.docs.git.version import check_git
 from services.docs.grpc_api import DocumentServicer, SearchServicer, SourceServicer
 from services.docs.handlers import make_handlers
@@ -34,6 +35,7 @@ DOCUMENT_PROMPT = ("document", 1)
 def make_service(settings: Settings) -> Service:
     database, relay_holder = make_database(settings)
     vault = Vault(KeyRing.parse(settings.secret_keys.get_secret_value()))
+    take_work_dir(settings.work_dir)
     stores = SourceStores(settings, vault)
     remove_scratch(stores.folder, "tmp*")
     tenancy = make_channel(settings.tenancy_address, settings)

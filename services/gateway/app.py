@@ -24,6 +24,7 @@ from morningai.api.tenants.v1 import (
     tenants_pb2,
     usage_pb2,
 )
+from morningai.bus.pulses import Pulses
 from morningai.bus.retention import Rule, ended_tasks
 from morningai.db.session import Database
 from morningai.egress import AllowList, EgressGuard
@@ -121,7 +122,9 @@ def make_service(settings: Settings) -> Service:
         for name in ("orchestrator", "docs", "faqgen", "codegen", "tenancy")
     }
     routes = {service: channels[name] for service, name in ROUTES.items()}
-    feed = Feed()
+    pulses = Pulses(NAME)
+    feed = Feed(tell_others=pulses.send)
+    pulses.on_pulse = feed.changed_elsewhere
     key_uses = KeyUses(database, write_seconds=settings.key_use_seconds)
     authenticator = Authenticator(database, key_uses, channels["tenancy"], cache_seconds=settings.key_cache_seconds)
     limiter = Limiter(database)
@@ -163,6 +166,7 @@ def make_service(settings: Settings) -> Service:
         background=[key_uses.run, sender.run],
         closing=[key_uses.write, *(partial(channel.close, None) for channel in channels.values())],
         retention=make_retention(settings),
+        pulses=pulses,
     )
 
 

@@ -3,31 +3,79 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from uuid import UUID
-from weakref import WeakValueDictionary
 
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.db.session import Database
 from services.gateway.domain.tasks import ENDED, TaskState
 from services.gateway.repository import tasks as repository
 
-# Another replica may have applied the event: look again after this long without a pulse.
-LOOK_AGAIN_SECONDS = 0.5
+# Whoever said that there is something new may not have been heard: look again after this long.
+LOOK_AGAIN_SECONDS = 5.0
+# A watcher that is behind by more finds its events in the tables.
+MOST_ARRIVED = 200
 ENDED_VALUES = frozenset(api.TaskState.Value(f"TASK_STATE_{state.upper()}") for state in ENDED)
 
 
+@dataclass(eq=False)
+class Watch:
+    """What one watcher has not taken yet: events that this process committed, by sequence. It is behind while there
+    may be more in the tables."""
+
+    arrived: dict[int, api.TaskEvent] = field(default_factory=dict)
+    behind: bool = False
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def put(self, event: api.TaskEvent) -> None:
+        if len(self.arrived) < MOST_ARRIVED:
+            self.arrived[event.sequence] = event
+            self.changed.set()
+        else:
+            self.look()
+
+    def look(self) -> None:
+        self.behind = True
+        self.changed.set()
+
+    async def following(self, sequence: int) -> list[api.TaskEvent]:
+        """Those that follow without a gap; empty when it is time to look for them."""
+        try:
+            async with asyncio.timeout(LOOK_AGAIN_SECONDS):
+                while sequence + 1 not in self.arrived and not self.behind:
+                    self.changed.clear()
+                    await self.changed.wait()
+        except TimeoutError:
+            return []
+        return self._taken(sequence)
+
+    def _taken(self, sequence: int) -> list[api.TaskEvent]:
+        found: list[api.TaskEvent] = []
+        while event := self.arrived.get(sequence + 1 + len(found)):
+            found.append(event)
+        self.arrived = {number: event for number, event in self.arrived.items() if number > sequence + len(found)}
+        self.behind = self.behind and bool(found)
+        return found
+
+
 class Feed:
-    """Wakes a task's watchers in this process when an event of it was committed."""
+    """Brings a task's watchers in this process what it commits, and tells other processes that there is something."""
 
-    def __init__(self) -> None:
-        # The watchers keep them.
-        self._changed: WeakValueDictionary[UUID, asyncio.Event] = WeakValueDictionary()
+    def __init__(self, tell_others: Callable[[UUID], None] = lambda _: None) -> None:
+        self._watches: dict[UUID, set[Watch]] = {}
+        self._tell_others = tell_others
 
-    def pulse(self, task_id: UUID) -> None:
-        changed = self._changed.pop(task_id, None)
-        if changed is not None:
-            changed.set()
+    def arrived(self, task_id: UUID, event: api.TaskEvent) -> None:
+        """Was committed here."""
+        for watch in self._watches.get(task_id, ()):
+            watch.put(event)
+        self._tell_others(task_id)
+
+    def changed_elsewhere(self, task_id: UUID) -> None:
+        for watch in self._watches.get(task_id, ()):
+            watch.look()
 
     async def events(
         self, database: Database, prove: Callable[[], Awaitable[str]], task_id: UUID, *, after: int
@@ -36,28 +84,38 @@ class Feed:
 
         `prove` is asked again and again: a watch outlives a grant, and ends when the key is revoked.
         """
-        while True:
-            changed = self._changed.setdefault(task_id, asyncio.Event())
-            async with database.tenant_session(await prove()) as session:
-                kept = await repository.list_events(session, task_id, after=after)
-                task = None if kept else await repository.get_task(session, task_id)
-            for stored in kept:
-                event = api.TaskEvent.FromString(stored)
-                if event.sequence != after + 1:
-                    break
-                after = event.sequence
-                yield event
-                if event.task_state in ENDED_VALUES:
+        with self._watching(task_id) as watch:
+            arrived: list[api.TaskEvent] = []
+            while True:
+                proof = await prove()
+                events = arrived or await _kept(database, proof, task_id, after=after)
+                for event in events or ():
+                    after = event.sequence
+                    yield event
+                    if event.task_state in ENDED_VALUES:
+                        return
+                if events is None:
                     return
-            if task and TaskState(task.state) in ENDED and task.sequence <= after:
-                return
-            if len(kept) < repository.MOST_EVENTS:
-                await _wait(changed)
+                arrived = [] if len(events) == repository.MOST_EVENTS else await watch.following(after)
+
+    @contextmanager
+    def _watching(self, task_id: UUID) -> Iterator[Watch]:
+        watch, watches = Watch(), self._watches.setdefault(task_id, set())
+        watches.add(watch)
+        try:
+            yield watch
+        finally:
+            watches.remove(watch)
+            if not watches:
+                del self._watches[task_id]
 
 
-async def _wait(changed: asyncio.Event) -> None:
-    try:
-        async with asyncio.timeout(LOOK_AGAIN_SECONDS):
-            await changed.wait()
-    except TimeoutError:
-        return
+async def _kept(database: Database, proof: str, task_id: UUID, *, after: int) -> list[api.TaskEvent] | None:
+    """The next events without a gap; None when the task has ended and there are no more."""
+    async with database.tenant_session(proof) as session:
+        stored = await repository.list_events(session, task_id, after=after)
+        task = None if stored else await repository.get_task(session, task_id)
+    if task and TaskState(task.state) in ENDED and task.sequence <= after:
+        return None
+    events = [api.TaskEvent.FromString(one) for one in stored]
+    return [event for number, event in enumerate(events) if event.sequence == after + 1 + number]

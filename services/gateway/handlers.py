@@ -40,7 +40,8 @@ TASK_EVENTS: tuple[type[Message], ...] = (
 def make_handlers(feed: Feed, wake_sender: Callable[[], None]) -> Handlers:
     async def on_task_event(session: Session, envelope: Envelope, message: Message) -> None:
         await keep_and_apply(session, envelope, message)
-        session.after_commit.append(partial(feed.pulse, envelope.task_id))
+        event = message.event  # type: ignore[attr-defined]  # every task event has this field
+        session.after_commit.append(partial(feed.arrived, envelope.task_id, event))
         if await insert_deliveries(session, envelope, message):
             session.after_commit.append(wake_sender)
 

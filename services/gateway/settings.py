@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from morningai.egress import EgressList
 from morningai.secrets.key_ring import SecretKeys
-from morningai.settings import ServiceSettings
+from morningai.settings import Dsn, ServiceSettings
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -20,7 +20,7 @@ class Settings(ServiceSettings):
     faqgen_address: str
     codegen_address: str
     tenancy_address: str
-    sender_dsn: str = Field(description="libpq connection string of the login that delivers webhooks")
+    sender_dsn: Dsn = Field(description="libpq connection string of the login that delivers webhooks")
     secret_keys: SecretKeys = Field(description="keys that wrap data keys, id:base64 by commas; the first wraps")
     key_cache_seconds: float = Field(
         default=4.0, ge=0, le=4.5, description="how long a revoked key may still be accepted; a watch looks every 0.5 s"

@@ -1,4 +1,7 @@
-"""The nodes of the task graph: each dispatches commands, waits, or ends the task."""
+"""The nodes of the task graph: each dispatches commands, waits, or ends the task.
+
+All are coroutines: LangGraph runs anything else in a thread.
+"""
 
 from __future__ import annotations
 
@@ -58,11 +61,11 @@ async def dispatch_index(state: TaskGraphState, runtime: Runtime[TaskContext]) -
     await _dispatch(runtime.context, StepName.INDEX, events.IndexSource(source=runtime.context.task.source))
 
 
-def await_index(state: TaskGraphState) -> TaskGraphState:
+async def await_index(state: TaskGraphState) -> TaskGraphState:
     return _with(state, interrupt("index"))
 
 
-def after_index(state: TaskGraphState) -> str:
+async def after_index(state: TaskGraphState) -> str:
     succeeded = state["results"][StepName.INDEX].get("state") == StepState.SUCCEEDED
     return "dispatch_generators" if succeeded else "finish"
 
@@ -84,11 +87,11 @@ def _generating(state: TaskGraphState, task: Task) -> dict[str, Message]:
     return {kind: commands[kind] for kind in task.kinds}
 
 
-def await_generators(state: TaskGraphState) -> TaskGraphState:
+async def await_generators(state: TaskGraphState) -> TaskGraphState:
     return _with(state, interrupt("generators"))
 
 
-def review(state: TaskGraphState) -> str:
+async def review(state: TaskGraphState) -> str:
     """Publishing inside MorningAI needs no approval by default; nothing is pushed outside."""
     document = state["results"].get(StepName.DOCUMENT, {})
     return "dispatch_publish" if document.get("state") == StepState.SUCCEEDED else "finish"
@@ -113,17 +116,17 @@ async def review_against_policy(state: TaskGraphState, runtime: Runtime[TaskCont
     return {"asked": subject.kind.value}
 
 
-def after_review(state: ReviewedState) -> str:
+async def after_review(state: ReviewedState) -> str:
     if state["asked"]:
         return "await_approval"
     return "dispatch_publish" if may_publish(state["results"]) else "finish"
 
 
-def await_approval(state: ReviewedState) -> TaskGraphState:
+async def await_approval(state: ReviewedState) -> TaskGraphState:
     return _with(state, interrupt("approval"))
 
 
-def after_approval(state: ReviewedState) -> str:
+async def after_approval(state: ReviewedState) -> str:
     """More may be spent by whoever had reached the limit; everything else is reviewed again."""
     approved = state["results"][state["asked"]].get("state") == StepState.SUCCEEDED
     return "dispatch_again" if approved and state["asked"] == ApprovalKind.SPENDING else "review"
@@ -150,7 +153,7 @@ async def dispatch_publish(state: TaskGraphState, runtime: Runtime[TaskContext])
     await _dispatch(runtime.context, StepName.PUBLISH, command)
 
 
-def await_publish(state: TaskGraphState) -> TaskGraphState:
+async def await_publish(state: TaskGraphState) -> TaskGraphState:
     return _with(state, interrupt("publish"))
 
 

@@ -6,10 +6,11 @@ A dispatch node writes commands; the node after it interrupts first thing and ge
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
+from functools import cache
 from typing import TypeAlias
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
@@ -25,7 +26,7 @@ Graph: TypeAlias = (
 )
 
 
-def make_graph_1(saver: BaseCheckpointSaver[str]) -> Graph:
+def make_graph_1() -> Graph:
     graph = StateGraph(TaskGraphState, context_schema=TaskContext)
     graph.add_node("dispatch_index", nodes.dispatch_index)
     graph.add_node("await_index", nodes.await_index)
@@ -42,10 +43,10 @@ def make_graph_1(saver: BaseCheckpointSaver[str]) -> Graph:
     graph.add_edge("dispatch_publish", "await_publish")
     graph.add_edge("await_publish", "finish")
     graph.add_edge("finish", END)
-    return graph.compile(checkpointer=saver)
+    return graph.compile()
 
 
-def make_graph_2(saver: BaseCheckpointSaver[str]) -> Graph:
+def make_graph_2() -> Graph:
     """Waits for a person where the tenant's policy says so."""
     graph = StateGraph(
         ReviewedState, context_schema=TaskContext, input_schema=TaskGraphState, output_schema=TaskGraphState
@@ -71,11 +72,17 @@ def make_graph_2(saver: BaseCheckpointSaver[str]) -> Graph:
     graph.add_edge("dispatch_publish", "await_publish")
     graph.add_edge("await_publish", "finish")
     graph.add_edge("finish", END)
-    return graph.compile(checkpointer=saver)
+    return graph.compile()
 
 
-GRAPHS: dict[int, Callable[[BaseCheckpointSaver[str]], Graph]] = {1: make_graph_1, 2: make_graph_2}
+GRAPHS: dict[int, Callable[[], Graph]] = {1: make_graph_1, 2: make_graph_2}
 NEWEST_GRAPH = max(GRAPHS)
+
+
+@cache
+def compiled_graph(version: int) -> Graph:
+    """Compiling takes as long as a run; a run is given its saver on a copy."""
+    return GRAPHS[version]()
 
 
 async def start(context: TaskContext) -> None:
@@ -89,7 +96,8 @@ async def resume(context: TaskContext, results: dict[str, StepResult]) -> None:
 
 
 async def _invoke(context: TaskContext, value: TaskGraphState | Command[str]) -> None:
-    graph = GRAPHS[context.task.graph_version](make_saver(context.session))
+    graph = copy(compiled_graph(context.task.graph_version))
+    graph.checkpointer = make_saver(context.session)
     await graph.ainvoke(value, _config(context.task), context=context, durability="exit")
 
 

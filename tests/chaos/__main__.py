@@ -17,6 +17,7 @@ from pathlib import Path
 import psycopg
 
 from tests.chaos import ends, rest
+from tests.chaos.auditor.audit import audit
 from tests.chaos.driver import Run
 from tests.chaos.evidence import FAULTS
 from tests.chaos.faults import read_lines
@@ -34,6 +35,7 @@ from tests.e2e.model import scripted_model
 
 FIXED_SEED = 20261127
 REST_SECONDS = 90.0
+FAILURES = "SELECT failure ->> 'reason' FROM gateway.tasks WHERE failure IS NOT NULL"
 SETTINGS = {
     "MORNINGAI_SLOTS": "3",
     "MORNINGAI_WEBHOOK_EGRESS_ALLOWED": "127.0.0.1",
@@ -59,9 +61,11 @@ def run(seed: int, tasks: int, kills: int) -> Summary:
         one = Run(platform, load, make_schedule(seed, tasks=tasks, kills=kills), seed, tasks)
         one.go()
         left = rest.wait_for_rest(platform, seconds=REST_SECONDS)
+        if left:
+            platform.write_stacks()
         asyncio.run(tap.rest(seconds=20))
         findings = [f"{count} {name} at the end" for name, count in left.items()] + load.seen.problems
-        findings += ends.unsound(platform, load.seen.acknowledged)
+        findings += ends.unsound(platform, load.seen.acknowledged) + audit(folder, platform.dsn)
         return summarize(one, findings, seconds=time.monotonic() - began)
 
 
@@ -81,6 +85,7 @@ def summarize(one: Run, findings: list[str], *, seconds: float) -> Summary:
         tasks=seen.asked,
         acknowledged=len(seen.acknowledged),
         ends=counted(end.removeprefix("TASK_STATE_").lower() for end in seen.ends.values()),
+        failures=counted(str(reason) for (reason,) in platform.rows(FAILURES)),
         faults=counted(str(fault["kind"]) for fault in faults if fault["kind"] not in KILLS),
         kills=counted(f"{fault['kind']} {fault['target']}" for fault in kills),
         points_hit=len({fault["point"] for fault in kills if fault["point"]}),

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from faststream.nats import NatsMessage
 
-from morningai.bus import handling, relay, work
+from morningai.bus import handling, relay, together, work
 from morningai.llm import endpoint, tenant_budget
 from tests.chaos.evidence import PATCHES, Journal
 
@@ -111,17 +111,19 @@ def _in_relay(trap: Trap) -> None:
 
 
 def _in_handlers(trap: Trap) -> None:
-    original = handling.Short.__call__
+    def handled(_: None, __: object, envelope: Any, *___: object, **____: object) -> None:
+        trap.reached("handler.handled", envelope.task_id)
 
-    async def called(self: handling.Short, database: Any, envelope: Any, *, consumer: str) -> None:
-        async def handle(session: Any, envelope: Any, message: Any) -> None:
-            await self.handle(session, envelope, message)
-            trap.reached("handler.handled", envelope.task_id)
+    _around(handling, "receive_sealed", after=handled)
+    together.receive_sealed = handling.receive_sealed
+    original = together.Waiting.end
 
-        await original(handling.Short(handle), database, envelope, consumer=consumer)
-        trap.reached("handler.committed", envelope.task_id)
+    def ended(waiting: together.Waiting, error: BaseException | None) -> None:
+        if error is None:
+            trap.reached("handler.committed", waiting.envelope.task_id)
+        original(waiting, error)
 
-    handling.Short.__call__ = called  # type: ignore[method-assign]
+    together.Waiting.end = ended  # type: ignore[method-assign]
 
 
 def _in_work(trap: Trap) -> None:
@@ -139,8 +141,8 @@ def _in_work(trap: Trap) -> None:
     _around(work, "_claim", after=claimed)
     _around(work, "_run", before=acknowledged)
     _around(work, "_renew", after=renewed)
-    _around(work, "_finish", before=lambda found, _: trap.reached("work.done", found.task_id))
-    _around(work, "_finish", after=lambda _, found, __: trap.reached("work.finished", found.task_id))
+    _around(work, "end_attempt", before=lambda found, *_, **__: trap.reached("work.done", found.task_id))
+    _around(work, "end_attempt", after=lambda _, found, *__, **___: trap.reached("work.finished", found.task_id))
 
 
 def _in_model_calls(trap: Trap) -> None:

@@ -23,7 +23,7 @@ from morningai.cli.gateway import Gateway
 from morningai.embedded.data_dir import DataDir
 from morningai.embedded.postgres import EmbeddedPostgres
 from morningai.embedded.process import Command
-from tests.chaos import detour, fail_points
+from tests.chaos import detour, fail_points, stacks
 from tests.chaos.proxy import Loop, Proxy
 from tests.chaos.service import FOLDER, PATCHES
 from tests.e2e.platform import FOREIGN, SERVICES, eventually
@@ -33,7 +33,7 @@ REPLICAS = tuple(f"{name}-2" for name in SERVICES)
 PARTS = (*SERVICES, *REPLICAS, "nats", "postgres")
 START_SECONDS = 180.0
 STOP_SECONDS = 60.0
-OWN_PATCHES = (detour.__name__, fail_points.__name__)
+OWN_PATCHES = (detour.__name__, fail_points.__name__, stacks.__name__)
 
 
 @dataclass
@@ -147,6 +147,11 @@ class ChaosPlatform:
         for store in self.data.nats.rglob("jetstream/jetstream"):
             shutil.rmtree(store, ignore_errors=True)
         return pid
+
+    def write_stacks(self) -> None:
+        """What every service's tasks wait for, as evidence of what is stuck."""
+        for part in (*SERVICES, *REPLICAS):
+            self.send(part, signal.SIGUSR1)
 
     def arm(self, point: str, service: str) -> None:
         (self.folder / fail_points.ARMED / f"{point}@{service}").touch()

@@ -15,6 +15,7 @@ class Summary:
     tasks: int
     acknowledged: int
     ends: dict[str, int]
+    failures: dict[str, int]
     faults: dict[str, int]
     kills: dict[str, int]
     points_hit: int
@@ -42,6 +43,7 @@ class Summary:
             ("seed", str(self.seed)),
             ("tasks", f"{self.tasks} asked for, {self.acknowledged} acknowledged"),
             ("ends", told(self.ends)),
+            ("failures", told(self.failures)),
             ("kills", told(self.kills)),
             ("other faults", told(self.faults)),
             ("fail points", f"{self.points_hit} of {self.points}" + missed(self.points_missed)),

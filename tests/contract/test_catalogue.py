@@ -38,7 +38,8 @@ def handlers_of(service, tmp_path):
     """Those that the service's own wiring makes."""
     settings_class = importlib.import_module(f"services.{service}.settings").Settings
     required = [name for name, field in settings_class.model_fields.items() if field.is_required()]
-    values = {name: f"unix:{tmp_path}/{name}.sock" for name in required} | {"work_dir": tmp_path}
+    values = {name: f"unix:{tmp_path}/{name}.sock" for name in required} | {"work_dir": tmp_path / service}
+    values |= {name: f"host={tmp_path}" for name in required if name.endswith("_dsn")}
     values |= {"secret_keys": make_key("k1")} if "secret_keys" in required else {}
     return importlib.import_module(f"services.{service}.app").make_service(settings_class(**values)).handlers
 

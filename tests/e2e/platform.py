@@ -219,10 +219,10 @@ class Platform:
     def service_pid(self, name: str) -> int:
         return int(json.loads(DataDir(self.data_dir).record_file(name).read_text())["pid"])
 
-    def kill_service(self, name: str) -> None:
-        """kill -9 of one service; returns once the supervisor has started it again."""
+    def kill_service(self, name: str, number: int = signal.SIGKILL) -> None:
+        """kill -9 of one service, or another signal; returns once the supervisor has started it again."""
         starts = self._logged_starts(name)
-        os.kill(self.service_pid(name), signal.SIGKILL)
+        os.kill(self.service_pid(name), number)
         eventually(f"{name} serves again", lambda: self._logged_starts(name) > starts)
 
     def lose_bus(self) -> None:

@@ -231,6 +231,27 @@ def test_a_task_goes_on_after_kill_9_of_a_service(
     assert_every_result_is_stored_once(mortal, held)
 
 
+@pytest.mark.parametrize("worker", ["docs", "faqgen", "codegen"])
+def test_a_task_goes_on_after_its_worker_was_asked_to_stop_and_no_attempt_is_used(
+    mortal: Platform, owner: Tenant, model: ScriptedModel, worker: str, tmp_path: Path
+) -> None:
+    kind, asked = VICTIMS[worker]
+    with ExitStack() as locks:
+        stage = Stage(mortal, owner, model, tmp_path, locks)
+        held = stage.begin(kind, kind, asked={"": asked}, first=(("", STALLED),))
+    model.wait_for_calls(1, held.word)
+
+    mortal.kill_service(worker, signal.SIGTERM)
+
+    task = owner.ended(held.name)
+    assert task.state == tasks.TASK_STATE_SUCCEEDED, task
+    assert len(model.calls(held.word)) == asked
+    assert_it_ended_once(owner.events(held.name))
+    task_id = held.name.removeprefix("tasks/")
+    used = "SELECT max(attempt), max(failures), max(excused) FROM {}.leases WHERE task_id = %s"
+    assert mortal.rows(used.format(worker), task_id) == [(2, 0, 1)]
+
+
 def test_every_task_goes_on_after_the_bus_lost_all_it_had(
     mortal: Platform, owner: Tenant, model: ScriptedModel, tmp_path: Path
 ) -> None:

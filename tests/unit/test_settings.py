@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from morningai.settings import ServiceSettings, SettingsInvalid, read_settings, read_variable
 
@@ -22,7 +23,28 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_a_secret_is_read_from_its_file() -> None:
     settings = read_settings(ServiceSettings)
-    assert (settings.nats_password, settings.database_dsn, settings.nats_user) == ("hush", "host=d", "docs")
+    assert (settings.nats_password, settings.nats_user) == ("hush", "docs")
+    assert conninfo_to_dict(settings.database_dsn)["host"] == "d"
+
+
+def test_a_database_that_is_gone_without_a_word_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MORNINGAI_DATABASE_DSN", "host=d keepalives_idle=3")
+    assert conninfo_to_dict(read_settings(ServiceSettings).database_dsn) == {
+        "host": "d",
+        "keepalives_idle": "3",
+        "keepalives_interval": "5",
+        "keepalives_count": "2",
+        "tcp_user_timeout": "20000",
+    }
+
+
+def test_a_malformed_connection_string_stops_the_start_with_its_name_and_without_what_it_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MORNINGAI_DATABASE_DSN", "hush hush")
+    with pytest.raises(SettingsInvalid, match=r"MORNINGAI_DATABASE_DSN: .*is no libpq connection string") as error:
+        read_settings(ServiceSettings)
+    assert "hush" not in str(error.value)
 
 
 def test_a_variable_comes_before_its_file(monkeypatch: pytest.MonkeyPatch) -> None:

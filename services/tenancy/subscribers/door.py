@@ -47,7 +47,10 @@ class Door:
             _connected(settings, CALLOUT_USER, settings.callout_password) as system,
             asyncio.TaskGroup() as group,
         ):
-            await bus.subscribe(f"{subjects.ACKNOWLEDGEMENT_PREFIX}.>", cb=partial(pass_on, bus))
+            # Of several doors one passes it on: what is refused twice would be delivered twice.
+            await bus.subscribe(
+                f"{subjects.ACKNOWLEDGEMENT_PREFIX}.>", queue=settings.nats_user, cb=partial(pass_on, bus)
+            )
             roll = Roll(settings.connections_per_tenant, settings.durables_per_tenant)
             watcher = Watcher(system, bus, self.database, roll)
             await system.subscribe(LEAVING_SUBJECT, cb=watcher.on_leaving)

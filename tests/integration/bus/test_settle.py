@@ -102,6 +102,28 @@ async def test_work_three_times_longer_than_the_acknowledgement_wait_runs_once(
     assert attempts == [1]
 
 
+async def test_a_short_handler_three_times_slower_than_the_acknowledgement_wait_gets_its_message_once(
+    start_service, tenant, database, eventually
+):
+    async def on_reply(session, envelope, message):
+        await asyncio.sleep(3.2)
+
+    receiver = await start_service("orchestrator", orchestrator(on_reply), ack_wait_seconds=1)
+    sender = await start_service("codegen", codegen(Long(ignore)))
+    await send(sender, tenant, events.ChangeGenerated(state="verified"), to="")
+    await eventually(lambda: database.rows("SELECT 1 FROM orchestrator.inbox"))
+    await nothing_is_left(receiver)
+    assert await deliveries(receiver) == 1
+
+
+async def deliveries(service):
+    infos = [
+        await service.bus.jetstream.consumer_info(subscription.stream, subscription.durable)
+        for subscription in service.bus.subscriptions
+    ]
+    return sum(info.delivered.consumer_seq for info in infos)
+
+
 async def test_a_retryable_error_of_a_short_handler_returns_the_message_with_a_delay(
     start_service, tenant, database, eventually
 ):

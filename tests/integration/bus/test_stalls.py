@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager, suppress
 
 from morningai.api.events.v1 import events_pb2 as events
 from morningai.bus.work import Long
@@ -60,3 +61,31 @@ async def test_a_step_that_never_gets_further_fails_and_says_where(start_service
     await eventually(lambda: failures)
     assert failures[0].reason == "STALLED"
     assert "at 'asking the model'" in failures[0].message
+
+
+class LosesCancellations:
+    """A database whose sessions do what `asyncio.wait_for` does in Python 3.11 when its answer comes at that moment."""
+
+    def __init__(self, database):
+        self._database = database
+
+    @asynccontextmanager
+    async def tenant_session(self, proof):
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.5)
+        async with self._database.tenant_session(proof) as session:
+            yield session
+
+
+async def test_work_that_is_done_ends_though_its_renewal_loses_the_cancellation(
+    start_service, tenant, database, eventually
+):
+    async def work(work, message):
+        work.database = LosesCancellations(work.database)
+        await asyncio.sleep(1.2)
+        return finish_with(work, VERIFIED)
+
+    sender = await start_service("orchestrator", orchestrator())
+    await start_service("codegen", codegen(Long(work)))
+    await send(sender, tenant)
+    await eventually(lambda: database.rows(LEASES) == [("finished", 1)])

@@ -55,6 +55,13 @@ async def test_a_second_start_changes_nothing(jetstream):
     assert (await jetstream.stream_info(COMMANDS.name)).config == before.config
 
 
+async def test_consumers_of_an_earlier_version_take_the_acknowledgement_wait_of_today(jetstream):
+    await ensure_topology(jetstream, ack_wait_seconds=30)
+    await ensure_topology(jetstream, ack_wait_seconds=6)
+    info = await jetstream.consumer_info(COMMANDS.name, "codegen-work")
+    assert info.config.ack_wait == 6
+
+
 async def test_a_setting_that_jetstream_never_changes_is_told_with_its_remedy(jetstream):
     await jetstream.add_stream(COMMANDS.evolve(retention=RetentionPolicy.LIMITS))
     with pytest.raises(FailedPrecondition, match="Stream COMMANDS cannot take today's settings") as refused:

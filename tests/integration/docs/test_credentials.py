@@ -280,7 +280,7 @@ def stores(private, tmp_path):
         secret_keys=OLD,
         docs_egress_allowed=ADDRESS,
         docs_certificate_file=private.certificate_file,
-        **dict.fromkeys(SETTINGS, "none"),
+        **dict.fromkeys(SETTINGS, "dbname=none"),
     )
     return SourceStores(settings, Vault(KeyRing.parse(OLD)))
 

@@ -41,7 +41,7 @@ async def test_an_upload_during_indexing_is_still_to_be_indexed(database, tenant
 def stores(tmp_path):
     names = ("database_dsn", "relay_dsn", "nats_url", "nats_user", "nats_password", "grpc_address", "tenancy_address")
     keys = make_key("k1")
-    settings = Settings(work_dir=tmp_path / "work", secret_keys=keys, **dict.fromkeys(names, "none"))
+    settings = Settings(work_dir=tmp_path / "work", secret_keys=keys, **dict.fromkeys(names, "dbname=none"))
     return SourceStores(settings, Vault(KeyRing.parse(keys)))
 
 

@@ -93,7 +93,7 @@ class Hooks:
     ) -> AsyncIterator[asyncio.Task[None]]:
         """A sender that runs inside the block; leaving it is as abrupt as a crash."""
         values = {
-            **dict.fromkeys((*PLACES, *(f"{name}_address" for name in SERVICES)), "unused"),
+            **dict.fromkeys((*PLACES, *(f"{name}_address" for name in SERVICES)), "dbname=unused"),
             "sender_dsn": self.test_database.dsn("gateway_sender"),
             "secret_keys": SECRET_KEYS,
             "webhook_retry_seconds": (0.1,) * 7,

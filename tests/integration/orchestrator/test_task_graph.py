@@ -63,8 +63,8 @@ def platform(start_service, database, tmp_path):
         *, index=INDEXED, answer=ANSWERED, faq=FAQ_DONE, document=DOCUMENT_DONE, publish=PUBLISHING, **settings
     ):
         values = {
-            "database_dsn": "unused",
-            "relay_dsn": "unused",
+            "database_dsn": "dbname=unused",
+            "relay_dsn": "dbname=unused",
             "nats_url": "unused",
             "nats_user": "unused",
             "nats_password": "unused",

@@ -264,7 +264,7 @@ async def test_a_provider_at_an_internal_address_needs_the_operator_s_word(provi
 
 
 NEEDED = {
-    "database_dsn": "x", "relay_dsn": "x", "nats_url": "x", "nats_user": "x", "nats_password": "x",
+    "database_dsn": "dbname=x", "relay_dsn": "dbname=x", "nats_url": "x", "nats_user": "x", "nats_password": "x",
     "grpc_address": "x", "work_dir": "/tmp", "callout_password": "x", "issuer_secret": "x",
     "secret_keys": make_key("k1"),
 }  # fmt: skip

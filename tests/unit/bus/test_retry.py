@@ -22,5 +22,11 @@ def test_no_delay_is_longer_than_the_longest():
     assert max(delays(3, 1000.0)) <= LONGEST_SECONDS
 
 
+def test_the_longest_delay_may_be_given_and_is_spread_too():
+    delays_of_outage = [retry_delay_seconds(50, first=1.0, longest=3.0) for _ in range(200)]
+    assert 1.5 <= min(delays_of_outage) <= max(delays_of_outage) <= 3.0
+    assert len(set(delays_of_outage)) > 100
+
+
 def test_delays_are_spread():
     assert len(set(delays(1, 1.0))) > 100

@@ -12,7 +12,8 @@ GOOD = Summary(
     seed=7,
     tasks=30,
     acknowledged=30,
-    ends={"succeeded": 29, "cancelled": 1},
+    ends={"succeeded": 28, "cancelled": 1, "failed": 1},
+    failures={"MODEL_UNAVAILABLE": 1},
     faults={"drop": 1},
     kills={"kill nats": 1, "point docs": 2},
     points_hit=2,
@@ -31,7 +32,8 @@ GOOD = Summary(
 TOLD = """\
 seed          7
 tasks         30 asked for, 30 acknowledged
-ends          1 cancelled, 29 succeeded
+ends          1 cancelled, 1 failed, 28 succeeded
+failures      1 MODEL_UNAVAILABLE
 kills         1 kill nats, 2 point docs
 other faults  1 drop
 fail points   2 of 17

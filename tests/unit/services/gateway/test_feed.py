@@ -8,61 +8,121 @@ from uuid import UUID
 
 import pytest
 
+from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.db.session import Database, Session
-from services.gateway.feed import LOOK_AGAIN_SECONDS, Feed
+from services.gateway.feed import LOOK_AGAIN_SECONDS, MOST_ARRIVED, Feed
 
 WATCHED, OTHER = UUID(int=1), UUID(int=2)
 
 
-class NoEvents:
-    """A session of a tenant whose tasks have no events."""
-
-    async def rows(self, query: str, parameters: object) -> list[object]:
-        return []
-
-    async def row(self, query: str, parameters: object) -> None:
-        return None
+RUNNING = api.TASK_STATE_RUNNING
 
 
-class Looks:
-    """A database that tells how often it was looked into."""
+def event(sequence: int, state: api.TaskState = RUNNING) -> api.TaskEvent:
+    return api.TaskEvent(sequence=sequence, task_state=state)
+
+
+class Kept:
+    """A database with the events of one task, that tells how often it was looked into."""
 
     def __init__(self) -> None:
+        self.events: list[api.TaskEvent] = []
         self.count = 0
         self.looked = asyncio.Event()
 
     @asynccontextmanager
     async def tenant_session(self, proof: str) -> AsyncIterator[Session]:
         self.count += 1
+        yield cast(Session, self)
         self.looked.set()
-        yield cast(Session, NoEvents())
+
+    async def rows(self, query: str, parameters: dict[str, int]) -> list[dict[str, bytes]]:
+        return [{"event": one.SerializeToString()} for one in self.events if one.sequence > parameters["after"]]
+
+    async def row(self, query: str, parameters: object) -> None:
+        return None
 
 
 async def prove() -> str:
     return "a grant"
 
 
+class Watching:
+    """A watch that has looked once, and waits; what it gave is in `given`."""
+
+    def __init__(self) -> None:
+        self.feed, self.kept, self.given = Feed(), Kept(), asyncio.Queue[int]()
+        self.task = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        async for one in self.feed.events(cast(Database, self.kept), prove, WATCHED, after=0):
+            self.given.put_nowait(one.sequence)
+
+    async def next(self) -> int:
+        async with asyncio.timeout(LOOK_AGAIN_SECONDS / 5):
+            return await self.given.get()
+
+
 @pytest.fixture
-async def watch() -> AsyncIterator[tuple[Feed, Looks]]:
-    """One that has looked once, and waits."""
-    feed, looks = Feed(), Looks()
-    events = feed.events(cast(Database, looks), prove, WATCHED, after=0)
-    watching = asyncio.ensure_future(anext(events))
-    await looks.looked.wait()
-    looks.looked.clear()
-    yield feed, looks
-    watching.cancel()
+async def watching() -> AsyncIterator[Watching]:
+    watching = Watching()
+    await watching.kept.looked.wait()
+    yield watching
+    watching.task.cancel()
 
 
-async def test_a_watch_looks_at_once_when_an_event_of_its_task_was_kept(watch: tuple[Feed, Looks]) -> None:
-    feed, looks = watch
-    feed.pulse(WATCHED)
+async def test_an_event_that_arrived_is_given_without_a_look(watching: Watching) -> None:
+    watching.feed.arrived(WATCHED, event(1))
+    assert await watching.next() == 1
+    assert watching.kept.count == 1
+
+
+async def test_events_that_arrive_out_of_order_are_given_in_order(watching: Watching) -> None:
+    watching.feed.arrived(WATCHED, event(2))
+    await asyncio.sleep(0.01)
+    watching.feed.arrived(WATCHED, event(1))
+    assert [await watching.next(), await watching.next()] == [1, 2]
+
+
+async def test_an_event_that_waited_for_one_found_by_a_look_is_given_at_once(watching: Watching) -> None:
+    watching.kept.events = [event(1)]
+    watching.feed.arrived(WATCHED, event(2))
+    watching.feed.changed_elsewhere(WATCHED)
+    assert [await watching.next(), await watching.next()] == [1, 2]
+
+
+async def test_a_watch_looks_at_once_when_another_process_has_something(watching: Watching) -> None:
+    watching.kept.events = [event(1)]
+    watching.feed.changed_elsewhere(WATCHED)
+    assert await watching.next() == 1
+
+
+async def test_nothing_is_given_twice(watching: Watching) -> None:
+    watching.feed.arrived(WATCHED, event(1))
+    assert await watching.next() == 1
+    watching.kept.events = [event(1)]
+    watching.feed.arrived(WATCHED, event(1))
+    watching.feed.arrived(WATCHED, event(2))
+    assert await watching.next() == 2
+    assert watching.given.empty()
+
+
+async def test_a_watch_ends_with_its_task(watching: Watching) -> None:
+    watching.feed.arrived(WATCHED, event(1, api.TASK_STATE_SUCCEEDED))
     async with asyncio.timeout(LOOK_AGAIN_SECONDS / 5):
-        await looks.looked.wait()
+        await watching.task
 
 
-async def test_a_watch_does_not_look_for_the_events_of_other_tasks(watch: tuple[Feed, Looks]) -> None:
-    feed, looks = watch
-    feed.pulse(OTHER)
+async def test_a_watcher_that_is_far_behind_finds_the_rest_in_the_tables(watching: Watching) -> None:
+    every = [event(number + 1) for number in range(MOST_ARRIVED + 2)]
+    watching.kept.events = every
+    for one in every:
+        watching.feed.arrived(WATCHED, one)
+    assert [await watching.next() for _ in every] == [one.sequence for one in every]
+
+
+async def test_a_watch_does_not_look_for_the_events_of_other_tasks(watching: Watching) -> None:
+    watching.feed.arrived(OTHER, event(1))
+    watching.feed.changed_elsewhere(OTHER)
     await asyncio.sleep(LOOK_AGAIN_SECONDS / 10)
-    assert looks.count == 1
+    assert (watching.kept.count, watching.given.empty()) == (1, True)

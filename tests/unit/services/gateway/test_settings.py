@@ -15,7 +15,7 @@ REQUIRED = (
 @pytest.fixture(autouse=True)
 def _complete(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in REQUIRED:
-        monkeypatch.setenv(f"MORNINGAI_{name}", "x")
+        monkeypatch.setenv(f"MORNINGAI_{name}", "host=x")
     monkeypatch.setenv("MORNINGAI_SECRET_KEYS", make_key("k1"))
 
 

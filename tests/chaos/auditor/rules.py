@@ -1,0 +1,264 @@
+"""What must hold of a run: each rule is a function that yields what breaks it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
+
+from tests.chaos.auditor.world import ENDS, World, counted, grouped
+
+Findings: TypeAlias = Iterator[str]
+Rule: TypeAlias = Callable[[World], Findings]
+
+TERMINAL = frozenset(ENDS.values())
+# What a task may be after what.
+NEXT: Mapping[str, frozenset[str]] = {
+    "queued": frozenset({"running"}) | TERMINAL,
+    "running": frozenset({"running", "waiting_for_approval"}) | TERMINAL,
+    "waiting_for_approval": frozenset({"waiting_for_approval", "running"}) | TERMINAL,
+}
+NEXT_OF_STEP: Mapping[str, frozenset[str]] = {
+    "": frozenset({"running"}),
+    "running": frozenset({"succeeded", "failed", "cancelled"}),
+    # What had reached its limit may go on once a person allowed it.
+    "failed": frozenset({"running"}),
+}
+RESULT_OF_STEP = {"answer": "answer", "faq": "faq", "document": "document", "change": "change"}
+
+
+def one_end(world: World) -> Findings:
+    said = grouped((row for row in world.records.outbox if row["type"] in ENDS), lambda row: row["task"])
+    kept = {str(row["task"]): str(row["state"]) for row in world.records.accepted}
+    for task in world.acknowledged:
+        if task not in kept:
+            yield f"task {task} was acknowledged and is gone"
+    for task, state in kept.items():
+        ends = [ENDS[str(row["type"])] for row in said.get(task, ())]
+        if len(ends) != 1:
+            yield f"task {task} has {len(ends)} ends ({', '.join(ends) or 'none'}), not one"
+        elif ends != [state]:
+            yield f"task {task} ended as {ends[0]} and the gateway says {state}"
+
+
+def an_end_is_for_ever(world: World) -> Findings:
+    kept = {str(row["task"]): str(row["state"]) for row in world.records.accepted}
+    for call in world.evidence.calls:
+        if call.state and call.task and kept.get(call.task.removeprefix("tasks/")) != call.state:
+            yield f"{call.task} was told to have ended as {call.state}; it is {kept.get(call.task[6:], 'gone')}"
+
+
+def one_effect(world: World) -> Findings:
+    for (kind, task), count in counted((row["kind"], row["task"]) for row in world.records.effects).items():
+        if count > 1:
+            yield f"task {task} has {count} of kind {kind}"
+    for row in world.records.versions:
+        if row["count"] != 1:
+            yield f"document {row['document']} has {row['count']} versions"
+
+
+def results_are_there(world: World) -> Findings:
+    made = {(row["kind"], row["task"]) for row in world.records.effects}
+    for step in world.records.steps:
+        kind = RESULT_OF_STEP.get(str(step["step"]))
+        if kind and step["state"] == "succeeded" and (kind, step["task"]) not in made:
+            yield f"step {step['step']} of task {step['task']} succeeded and left nothing"
+
+
+def every_webhook(world: World) -> Findings:
+    """One delivery for each event and endpoint, and a post that was taken for each."""
+    delivered = {(row["endpoint"], row["event"]): row["state"] for row in world.records.deliveries}
+    endpoints = grouped(world.records.endpoints, lambda row: row["tenant"])
+    taken = {(post.tenant, post.webhook_id) for post in world.evidence.webhooks if 200 <= post.status < 300}
+    slugs = {tenant_id: slug for slug, tenant_id in world.tenant_of_slug.items()}
+    for message in world.task_messages:
+        for endpoint in endpoints.get(message["tenant"], ()):
+            if (endpoint["endpoint"], message["id"]) not in delivered:
+                yield f"event {message['id']} ({message['type']}) has no delivery to its tenant's endpoint"
+            elif (slugs.get(str(message["tenant"]), ""), str(message["id"])) not in taken:
+                yield f"event {message['id']} ({message['type']}) never reached its tenant's endpoint"
+    for name, posts in grouped(world.evidence.webhooks, lambda post: (post.tenant, post.webhook_id)).items():
+        if len({post.body for post in posts}) > 1:
+            yield f"webhook {name[1]} was posted with different content"
+        if name[1] not in world.sent:
+            yield f"webhook {name[1]} is of no event"
+
+
+def legal_transitions(world: World) -> Findings:
+    for task, events in world.feed.items():
+        state, steps = "queued", dict[str, str]()
+        for event in events:
+            if event.state not in NEXT.get(state, frozenset()):
+                yield f"task {task} went from {state} to {event.state} at event {event.sequence}"
+            state = event.state
+            if event.step:
+                before = steps.get(event.step, "")
+                if event.step_state not in NEXT_OF_STEP.get(before, frozenset()):
+                    yield f"step {event.step} of task {task} went from {before or 'nothing'} to {event.step_state}"
+                steps[event.step] = event.step_state
+
+
+def changes_have_events(world: World) -> Findings:
+    """The orchestrator's rows say what its events say, and the gateway keeps them all."""
+    said = counted(row["task"] for row in world.task_messages)
+    for task in world.records.tasks:
+        events = world.feed.get(str(task["task"]), [])
+        if not task["sequence"] == said[task["task"]] == len(events):
+            yield (
+                f"task {task['task']} changed {task['sequence']} times; "
+                f"{said[task['task']]} events were sent and {len(events)} kept"
+            )
+    last = {(event.task, event.step): event.step_state for events in world.feed.values() for event in events}
+    for step in world.records.steps:
+        if last.get((str(step["task"]), str(step["step"]))) != step["state"]:
+            yield f"step {step['step']} of task {step['task']} is {step['state']} and no event says so last"
+    rows = {(step["task"], step["step"]) for step in world.records.steps}
+    for task, name in last:
+        if name and (task, name) not in rows:
+            yield f"an event tells of step {name} of task {task}, which does not exist"
+
+
+def messages_have_receipts(world: World) -> Findings:
+    received = {(row["service"], row["id"]) for row in world.records.inbox}
+    known = received | {(row["service"], row["id"]) for row in world.records.dead_letters}
+    for message in world.task_messages:
+        if message["published"] and ("gateway", message["id"]) not in known:
+            yield f"event {message['id']} ({message['type']}) was published and the gateway has no receipt of it"
+    for row in world.records.outbox:
+        if row["cause"] in world.sent and row["work"] is None and (row["service"], row["cause"]) not in received:
+            yield f"{row['service']} answered message {row['cause']} with {row['type']} and has no receipt of it"
+    for service, name in received:
+        if name not in world.sent:
+            yield f"{service} has a receipt of message {name}, which nobody sent"
+
+
+def published_is_heard(world: World) -> Findings:
+    """Of a stream that the bus lost meanwhile, what it held last may never have been heard."""
+    lost = {again.stream for again in world.evidence.made_again}
+    heard = grouped(world.evidence.tap, lambda message: message.stream)
+    for stream in ("EVENTS", "PUBLIC"):
+        ids = {message.headers.get("ce-id", "") for message in heard.get(stream, ())}
+        for row in world.task_messages:
+            if row["published"] and row["id"] not in ids and stream not in lost:
+                yield f"event {row['id']} ({row['type']}) is marked as published and was never heard in {stream}"
+        for name in ids - set(world.sent):
+            yield f"message {name} was heard in {stream} and is in no outbox"
+
+
+def sequences_without_gaps(world: World) -> Findings:
+    for task, events in world.feed.items():
+        found = [event.sequence for event in events]
+        if found != list(range(1, len(found) + 1)):
+            yield f"task {task} has the events {found}"
+
+
+def one_finish(world: World) -> Findings:
+    """Whoever lost its lease wrote nothing: one reply for each piece of work, and only for work that finished."""
+    leases = {str(row["work"]): row for row in world.records.leases}
+    replies = grouped(
+        (row for row in world.records.outbox if row["cause"] in leases and row["work"] is None),
+        lambda row: row["cause"],
+    )
+    for work, lease in leases.items():
+        count = len(replies.get(work, ()))
+        if lease["state"] == "finished" and count != 1:
+            yield f"work {work} of {lease['service']} finished and has {count} replies, not one"
+        if lease["state"] != "finished" and count:
+            yield f"work {work} of {lease['service']} is {lease['state']} and has {count} replies"
+
+
+def calls_are_paid(world: World) -> Findings:
+    """Settled calls were answered, and whatever the provider saw is in the ledger, or marked as unknown in it."""
+    usage = world.records.usage
+    calls, unknown = sum(int(str(row["calls"])) for row in usage), sum(int(str(row["unknown"])) for row in usage)
+    open_calls = sum(row["state"] == "sent" for row in world.records.reservations)
+    seen = [call for call in world.evidence.model if call.status != 0]
+    answered = sum(not call.aborted for call in seen)
+    if calls + open_calls < len(seen):
+        yield f"the provider saw {len(seen)} calls and the ledger has {calls}, {open_calls} more being open"
+    if calls - unknown > answered:
+        yield f"{calls - unknown} calls are settled and the provider answered {answered}"
+
+
+def no_other_tenant(world: World) -> Findings:
+    for message in world.evidence.tap:
+        tenant, row = message.subject.split(".")[2], world.sent.get(message.headers.get("ce-id", ""))
+        if tenant != message.headers.get("ce-tenantid") or (row and row["tenant"] != tenant):
+            yield f"message {message.headers.get('ce-id')} of another tenant was heard at {message.subject}"
+    for call in world.evidence.calls:
+        task = (call.task or "").removeprefix("tasks/")
+        owner = world.tenant_of_task.get(task)
+        if call.outcome == "ok" and owner and owner != world.tenant_of_slug.get(call.tenant):
+            yield f"{call.method} of {call.tenant} was answered with task {task} of another tenant"
+    for post in world.evidence.webhooks:
+        task = _task_of(post.body)
+        if world.tenant_of_task.get(task) != world.tenant_of_slug.get(post.tenant):
+            yield f"webhook {post.webhook_id} told {post.tenant} of task {task} of another tenant"
+    for name in ("tasks", "steps", "events", "outbox", "leases", "effects"):
+        for row in getattr(world.records, name):
+            owner = world.tenant_of_task.get(str(row["task"]))
+            if owner and owner != row["tenant"]:
+                yield f"a row of {name} of task {row['task']} belongs to another tenant"
+
+
+def nothing_is_left(world: World) -> Findings:
+    ended = {str(row["task"]) for row in world.records.accepted if row["state"] in TERMINAL}
+    for row in world.records.outbox:
+        if not row["published"] and row["overdue"] and row["task"] in ended:
+            yield f"message {row['id']} ({row['type']}) of {row['service']} waits to be published"
+    for row in world.records.leases:
+        if row["state"] == "running" and row["task"] in ended:
+            yield f"work {row['work']} of {row['service']} still runs and its task has ended"
+    for row in world.records.dead_letters:
+        yield f"{row['service']} has a dead letter: {row['type']} {row['id']}, {row['reason']}: {row['error']}"
+    for consumer in world.evidence.consumers:
+        if consumer.pending or consumer.unacknowledged:
+            yield (
+                f"consumer {consumer.consumer} has {consumer.pending} messages to deliver "
+                f"and {consumer.unacknowledged} to be acknowledged"
+            )
+    for left in world.evidence.left:
+        yield f"command {left.headers.get('ce-id')} is left at {left.subject}"
+
+
+def the_tap_heard_all(world: World) -> Findings:
+    for stream in world.evidence.streams:
+        if stream.tapped is not None and stream.tapped < stream.last_sequence:
+            yield f"the tap heard {stream.tapped} of {stream.last_sequence} messages of {stream.stream}"
+
+
+def one_task_for_a_request(world: World) -> Findings:
+    created = [call for call in world.evidence.calls if call.method == "CreateTask" and call.outcome == "ok"]
+    for (tenant, request), calls in grouped(created, lambda call: (call.tenant, call.request_id)).items():
+        if len({call.task for call in calls}) > 1:
+            yield f"request {request} of {tenant} gave {', '.join(sorted({str(call.task) for call in calls}))}"
+
+
+def _task_of(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["data"]["task"]).removeprefix("tasks/")
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+RULES: Mapping[str, Rule] = {
+    rule.__name__: rule
+    for rule in (
+        one_end,
+        an_end_is_for_ever,
+        one_effect,
+        results_are_there,
+        every_webhook,
+        legal_transitions,
+        changes_have_events,
+        messages_have_receipts,
+        published_is_heard,
+        sequences_without_gaps,
+        one_finish,
+        calls_are_paid,
+        no_other_tenant,
+        nothing_is_left,
+        the_tap_heard_all,
+        one_task_for_a_request,
+    )
+}
