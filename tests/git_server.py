@@ -1,4 +1,4 @@
-"""Git over https for one repository, the way a forge serves it, and what was sent to it."""
+"""Git over https for one repository, the way a forge serves it and takes what is pushed, and what was sent to it."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ class GitServer:
     target: str = "/project"
     # What it says instead of an answer to whoever it knows.
     error: str = ""
+    # Whether it takes what is pushed.
+    is_read_only: bool = False
     requests: list[str] = field(default_factory=list)
     authorizations: list[str] = field(default_factory=list)
     # Of the processes that ran when a request came: their command lines and environments.
@@ -95,6 +97,10 @@ def serving_git(repository: Path, folder: Path) -> Iterator[GitServer]:
     listener.server_close()
 
 
+def _packet(content: bytes) -> bytes:
+    return f"{len(content) + 4:04x}".encode() + content
+
+
 def _handler(repository: Path, server: GitServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
@@ -108,8 +114,12 @@ def _handler(repository: Path, server: GitServer) -> type[BaseHTTPRequestHandler
                 self._end(302, Location=f"{server.target}{self.path[self.path.index('/info') :]}")
             elif self.path.startswith(("/project/info/refs", "/private/info/refs")):
                 said = f"ERR {server.error}".encode()
-                refs = f"{len(said) + 4:04x}".encode() + said if server.error else self._upload_pack("--advertise-refs")
-                self._answer(b"001e# service=git-upload-pack\n0000" + refs)
+                service = self.path.rpartition("=")[2]
+                if self._is_refused(service):
+                    return
+                announced = _packet(f"# service={service}\n".encode()) + b"0000"
+                refs = _packet(said) if server.error else self._serve(service, "--advertise-refs")
+                self._answer(service, announced + refs)
             else:
                 self.send_error(404)
 
@@ -121,7 +131,15 @@ def _handler(repository: Path, server: GitServer) -> type[BaseHTTPRequestHandler
                 return
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
-            self._answer(self._upload_pack(stdin=body))
+            service = self.path.rpartition("/")[2]
+            if not self._is_refused(service):
+                self._answer(service, self._serve(service, stdin=body))
+
+        def _is_refused(self, service: str) -> bool:
+            refused = server.is_read_only and service == "git-receive-pack"
+            if refused:
+                self._end(403)
+            return refused
 
         def _is_known(self) -> bool:
             return bool(server.token) and self.headers.get("Authorization") == server.expected
@@ -135,15 +153,15 @@ def _handler(repository: Path, server: GitServer) -> type[BaseHTTPRequestHandler
                 self.send_header(name, value)
             self.end_headers()
 
-        def _upload_pack(self, *options: str, stdin: bytes = b"") -> bytes:
+        def _serve(self, service: str, *options: str, stdin: bytes = b"") -> bytes:
             environment = {**os.environ, "GIT_PROTOCOL": self.headers.get("Git-Protocol", "")}
-            command = ["git", "upload-pack", "--stateless-rpc", *options, str(repository)]
+            command = ["git", service.removeprefix("git-"), "--stateless-rpc", *options, str(repository)]
             return subprocess.run(command, input=stdin, env=environment, capture_output=True, check=True).stdout
 
-        def _answer(self, body: bytes) -> None:
+        def _answer(self, service: str, body: bytes) -> None:
             kind = "advertisement" if self.command == "GET" else "result"
             self.send_response(200)
-            self.send_header("Content-Type", f"application/x-git-upload-pack-{kind}")
+            self.send_header("Content-Type", f"application/x-{service}-{kind}")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -137,12 +137,14 @@ async def subscribe(
     await wait_for_consumers(jetstream, subscriptions)
     pullers = []
     for subscription in subscriptions:
+        # What may be sent on these subjects, and nothing else: who may publish there may publish no other command.
+        own = {message.name: by_name[message.name] for message in subscription.types}
         lanes = Lanes(database, subscription.durable)
         for number in range(settings.slots if subscription.lane == "work" else SHORT_PULLERS):
             slot = Slot(draining, liveness.loop(f"{subscription.durable} {number}"))
             settler = Settler(
                 database,
-                by_name,
+                own,
                 subscription.durable,
                 limits,
                 settings.max_deliveries,

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from morningai.api.events.v1 import events_pb2 as events
 from morningai.bus import subjects
 
-Lane = Literal["work", "control", "requests", "replies", "tasks"]
+Lane = Literal["work", "control", "requests", "replies", "tasks", "patches"]
 GENERATORS = ("docs", "faqgen", "codegen")
 
 
@@ -101,6 +101,8 @@ CATALOGUE: tuple[MessageType, ...] = (
     _event(events.DocumentGenerated, "document.generated", ("docs",), {"orchestrator": "replies"}),
     _event(events.DocumentPublished, "document.published", ("docs",), {"orchestrator": "replies"}, public=True),
     _event(events.ChangeGenerated, "change.generated", ("codegen",), {"orchestrator": "replies"}, public=True),
+    _event(events.PatchVerified, "patch.verified", ("codegen",), {"docs": "patches"}),
+    _event(events.ChangeDelivered, "change.delivered", ("docs",), {"orchestrator": "replies"}, public=True),
     _event(events.StepFailed, "step.failed", GENERATORS, {"orchestrator": "replies"}),
     _command(events.IndexSource, ("orchestrator", "docs"), {"docs": "work"}),
     _command(events.GenerateDocument, ("orchestrator", "docs"), {"docs": "work"}),
@@ -108,6 +110,7 @@ CATALOGUE: tuple[MessageType, ...] = (
     _command(events.GenerateFaq, ("orchestrator", "faqgen"), {"faqgen": "work"}),
     _command(events.GenerateChange, ("orchestrator", "codegen"), {"codegen": "work"}),
     _command(events.PublishDocument, ("orchestrator",), {"docs": "control"}),
+    _command(events.DeliverChange, ("orchestrator", "docs"), {"docs": "work"}),
     _command(events.CancelWork, ("orchestrator",), dict.fromkeys(GENERATORS, "control")),
     _command(events.CancelTask, ("tenancy",), {"orchestrator": "control"}),
     _command(events.StartTask, ("orchestrator",), {"orchestrator": "control"}),

@@ -40,6 +40,7 @@ def show_outcome(output: Output, outcome: Outcome) -> None:
         show_document(output, outcome.document)
     if outcome.change is not None:
         show_change(output, outcome.change)
+    show_delivery(output, outcome.task)
     show_end(output, outcome.task)
 
 
@@ -83,6 +84,14 @@ def show_change(output: Output, change: changes.Change) -> None:
         output.show(diff_text(change.patch))
     output.line(f"{change.name} · {change.attempts} attempts", style="dim")
     output.line(provenance_line(change.provenance), style="dim")
+
+
+def show_delivery(output: Output, task: tasks.Task) -> None:
+    """Nothing for a task that pushes nothing."""
+    if not task.HasField("delivery"):
+        return
+    pushed = f" at {task.delivery.commit}" if task.delivery.commit else ", not pushed"
+    output.line(f"branch  {task.delivery.branch}{pushed}")
 
 
 def show_end(output: Output, task: tasks.Task) -> None:

@@ -34,12 +34,25 @@ PRIORITIES = {
 
 
 def run_task(
-    invocation: Invocation, instruction: str, *, source: str | None, kinds: Sequence[str], priority: str = "normal"
+    invocation: Invocation,
+    instruction: str,
+    *,
+    source: str | None,
+    kinds: Sequence[str],
+    priority: str = "normal",
+    delivery: api.Delivery | None = None,
 ) -> ExitCode:
     if not instruction.strip():
         raise InvalidInput("instruction", "is empty.", remedy="Say what you want to know or to change.")
     with invocation.gateway() as gateway:
-        task = create_task(gateway, instruction, source=source_name(gateway, source), kinds=kinds, priority=priority)
+        task = create_task(
+            gateway,
+            instruction,
+            source=source_name(gateway, source),
+            kinds=kinds,
+            priority=priority,
+            delivery=delivery,
+        )
         invocation.output.note(f"{task.name} · trace {task.trace_id}")
         return watch_to_the_end(invocation.output, gateway, task.name)
 
@@ -51,9 +64,12 @@ def create_task(
     source: str,
     kinds: Sequence[str],
     priority: str = "normal",
+    delivery: api.Delivery | None = None,
 ) -> api.Task:
     """The request_id makes a repetition after a lost reply the same task."""
     task = new_task(instruction, source=source, kinds=kinds, priority=priority)
+    if delivery is not None:
+        task.delivery.CopyFrom(delivery)
     return gateway.call(gateway.tasks.CreateTask, api.CreateTaskRequest(task=task, request_id=str(uuid4())))
 
 

@@ -28,7 +28,7 @@ from morningai.errors import StepFailure, plain
 from morningai.llm import Models
 from morningai.rpc.channel import error_of, proof_metadata
 from services.codegen import repository
-from services.codegen.domain.changes import Change, ChangeRequest, Provenance
+from services.codegen.domain.changes import Change, ChangeRequest, Provenance, is_deliverable
 from services.codegen.sandbox import Limits, Sandbox
 from services.codegen.settings import Settings
 from services.codegen.suite import Suite
@@ -115,6 +115,7 @@ async def _make_change(work: Work, message: events.GenerateChange, workshop: Wor
 
 def _finish(work: Work, message: events.GenerateChange, change: Change) -> Finish:
     provenance = _provenance(work, message.snapshot, change)
+    handed_over = message.hand_over and is_deliverable(change)
 
     async def finish(session: Session) -> None:
         change_id = await repository.insert_change(
@@ -131,7 +132,11 @@ def _finish(work: Work, message: events.GenerateChange, change: Change) -> Finis
             reason=plain(change.reason),
             engine=provenance.engine,
             model=provenance.model,
+            patch_hash=change.evidence.patch_sha256 if handed_over else "",
         )
+        if handed_over:
+            patch = events.PatchVerified(change=generated.change, patch=change.patch)
+            await outbox.emit(session, patch, task_id=work.task_id, causation_id=work.work_id)
         await outbox.emit(session, generated, task_id=work.task_id, causation_id=work.work_id)
 
     return finish

@@ -7,6 +7,7 @@ from functools import partial
 from morningai.api.documents.v1 import documents_pb2_grpc
 from morningai.api.search.v1 import search_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2_grpc
+from morningai.bus.retention import Rule, ended_work
 from morningai.llm import Models, ModelSettings, load_prompt
 from morningai.rpc.channel import make_channel
 from morningai.rpc.listening import listening_of
@@ -58,4 +59,9 @@ def make_service(settings: Settings) -> Service:
         rpc=rpc,
         starting=[check_git],
         closing=[partial(tenancy.close, None)],
+        retention=make_retention(settings),
     )
+
+
+def make_retention(settings: Settings) -> list[Rule]:
+    return [Rule("docs.sweep_patches", ended_work(settings))]

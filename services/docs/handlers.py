@@ -13,6 +13,8 @@ from morningai.bus.handling import Short
 from morningai.bus.work import Finish, Long, Work, request_cancel
 from morningai.db.session import Database, Session
 from morningai.errors import NotFound, StepFailure
+from services.docs import repository
+from services.docs.delivery import deliver_change
 from services.docs.sources import SourceStores
 from services.docs.workflow import Writer, generate_document, index_source, publish_document
 
@@ -26,9 +28,15 @@ def make_handlers(database: Database, stores: SourceStores, writer: Writer) -> H
         assert isinstance(message, events.GenerateDocument)
         return await generate_document(work, message.instruction, message.snapshot, database=database, writer=writer)
 
+    async def on_deliver_change(work: Work, message: Message) -> Finish:
+        assert isinstance(message, events.DeliverChange)
+        return await deliver_change(work, message, database=database, stores=stores)
+
     return {
         events.IndexSource: Long(on_index_source),
         events.GenerateDocument: Long(on_generate_document),
+        events.DeliverChange: Long(on_deliver_change),
+        events.PatchVerified: Short(on_patch_verified),
         events.PublishDocument: Short(on_publish_document),
         events.CancelWork: Short(on_cancel_work),
     }
@@ -43,6 +51,11 @@ async def on_publish_document(session: Session, envelope: Envelope, message: Mes
         failure = tasks.Failure(reason=error.reason, message=error.message, remedy=error.remedy)
         reply = events.StepFailed(failure=failure)
     await outbox.emit(session, reply, task_id=envelope.task_id, causation_id=envelope.id)
+
+
+async def on_patch_verified(session: Session, envelope: Envelope, message: Message) -> None:
+    assert isinstance(message, events.PatchVerified)
+    await repository.insert_patch(session, envelope.task_id, message.change, message.patch)
 
 
 async def on_cancel_work(session: Session, envelope: Envelope, message: Message) -> None:

@@ -192,3 +192,11 @@ SELECT tenancy.principal_may(%(scope)s) AS may
 
 -- name: record
 SELECT tenancy.record(%(action)s, %(resource)s, %(details)s)
+
+-- name: insert_patch
+INSERT INTO patches (change, task_id, patch_hash, patch)
+VALUES (%(change)s, %(task_id)s, encode(sha256(convert_to(%(patch)s, 'UTF8')), 'hex'), %(patch)s)
+ON CONFLICT DO NOTHING
+
+-- name: get_patch
+SELECT patch FROM patches WHERE change = %(change)s AND task_id = %(task_id)s AND patch_hash = %(patch_hash)s

@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 from morningai.db.queries import load_queries
 from morningai.db.quotas import Quota, check_quota
 from morningai.db.session import Session
-from morningai.errors import NotFound
+from morningai.errors import NotFound, StepFailure
 from morningai.secrets.vault import Cell
 from services.docs.domain import Source
 
@@ -22,6 +22,17 @@ async def principal_may(session: Session, scope: str) -> bool:
     """Whether who began the session's task still holds the scope: a revoked key and a removed member do not."""
     row = await session.row(QUERIES["principal_may"], {"scope": scope})
     return row is not None and bool(row["may"])
+
+
+async def check_principal(session: Session, scope: str, *, doing: str) -> None:
+    """Before an effect. Raises StepFailure when whoever asked for it no longer may."""
+    if not await principal_may(session, scope):
+        raise StepFailure(
+            "principal_revoked",
+            f"Whoever asked for the task may no longer {doing}: the key is revoked or expired, the member is removed, "
+            "or the tenant is suspended.",
+            remedy="Ask again with a valid key.",
+        )
 
 
 async def insert_source(
@@ -79,6 +90,17 @@ async def mark_source_indexed(session: Session, source: Source, commit: str) -> 
     """Nothing happens when another bundle was uploaded meanwhile: that one is still to be indexed."""
     parameters: dict[str, object] = {"source_id": source.source_id, "commit": commit}
     await session.execute(QUERIES["mark_source_indexed"], parameters | {"bundle_digest": source.bundle_digest or None})
+
+
+async def insert_patch(session: Session, task_id: UUID, change: str, patch: str) -> None:
+    await session.execute(QUERIES["insert_patch"], {"task_id": task_id, "change": change, "patch": patch})
+
+
+async def get_patch(session: Session, task_id: UUID, change: str, *, patch_hash: str) -> str | None:
+    """None while codegen has not handed it over."""
+    parameters: dict[str, object] = {"task_id": task_id, "change": change, "patch_hash": patch_hash}
+    row = await session.row(QUERIES["get_patch"], parameters)
+    return row["patch"] if row else None
 
 
 def credential_cell(tenant_id: UUID, source: Source) -> Cell:

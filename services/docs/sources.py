@@ -1,4 +1,5 @@
-"""Brings a source's commit onto this machine: from an uploaded bundle or from its remote, one writer at a time."""
+"""Brings a source's commit onto this machine, from an uploaded bundle or from its remote, and a change to its remote;
+one writer at a time."""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ from services.docs import repository
 from services.docs.credentials import open_credential
 from services.docs.domain import Source, parse_remote
 from services.docs.git.bundle import import_bundle
+from services.docs.git.commit import Commit, make_commit
 from services.docs.git.process import GitLimits
+from services.docs.git.push import push_branch
 from services.docs.git.remote import RemoteAccess, fetch_remote
 from services.docs.git.store import GitStore
 from services.docs.settings import Settings
@@ -88,12 +91,27 @@ class SourceStores:
         async with database.tenant_session(proof) as session:
             tenant_id = session.tenant_id
         async with self.store_of(tenant_id, source.source_id) as store:
-            if not await store.has(commit):
-                # The cache was deleted. A remote still gives an older commit by its hash, a bundle only its history.
-                await self.fetch(
-                    store, database, proof, replace(source, revision=commit if source.remote_uri else "HEAD")
-                )
+            await self._bring(store, database, proof, source, commit)
             await store.make_bundle(await store.resolve_commit(commit), target)
+
+    async def make_commit(self, store: GitStore, database: Database, proof: str, source: Source, commit: Commit) -> str:
+        """As `git.commit.make_commit`, where the store may have been deleted."""
+        await self._bring(store, database, proof, source, commit.parent)
+        return await make_commit(store, commit)
+
+    async def push(
+        self, store: GitStore, database: Database, proof: str, source: Source, *, commit: str, branch: str
+    ) -> None:
+        """As `git.push.push_branch`, with the credential of the source."""
+        async with database.tenant_session(proof) as session:
+            credential = await open_credential(session, self._vault, source)
+        remote = parse_remote(source.remote_uri)
+        await push_branch(remote, store, self._access, commit=commit, branch=branch, credential=credential)
+
+    async def _bring(self, store: GitStore, database: Database, proof: str, source: Source, commit: str) -> None:
+        """Where the cache was deleted: a remote still gives an older commit by its hash, a bundle only its history."""
+        if not await store.has(commit):
+            await self.fetch(store, database, proof, replace(source, revision=commit if source.remote_uri else "HEAD"))
 
     def _store(self, tenant_id: UUID, source_id: str) -> GitStore:
         return GitStore(self.folder / str(tenant_id) / source_id, self._limits)

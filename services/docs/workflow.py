@@ -14,7 +14,7 @@ from morningai.api.events.v1 import events_pb2 as events
 from morningai.bus import outbox
 from morningai.bus.work import Finish, Work
 from morningai.db.session import Database, Session
-from morningai.errors import NotFound, StepFailure
+from morningai.errors import NotFound
 from morningai.evidence.documents import EXTRACTIVE, DocumentMetadata, compose_document
 from morningai.evidence.extractive import answer_extractively
 from morningai.evidence.model import Answer, Fact, Passage
@@ -164,13 +164,7 @@ async def _write(
 
 async def publish_document(session: Session, message: events.PublishDocument) -> events.DocumentPublished:
     """Raises NotFound when the version is not there under its hash, StepFailure when who asked for it no longer may."""
-    if not await repository.principal_may(session, PUBLISHING_SCOPE):
-        raise StepFailure(
-            "principal_revoked",
-            "Whoever asked for this document may no longer publish it: the key is revoked or expired, the member is "
-            "removed, or the tenant is suspended.",
-            remedy="Ask again with a valid key.",
-        )
+    await repository.check_principal(session, PUBLISHING_SCOPE, doing="publish this document")
     document_id = UUID(message.document.removeprefix("documents/"))
     published = await document_rows.mark_document_published(
         session, document_id, version=message.version, content_hash=message.content_hash

@@ -23,6 +23,7 @@ async def accept_task(session: Session, new: NewTask, *, task_id: UUID) -> Task 
         source=new.source,
         kinds=kind_values(new.kinds),
         priority=priority_value(new.priority),
+        branch=task.branch,
     )
     await outbox.emit(session, message, task_id=task_id)
     return task

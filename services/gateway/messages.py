@@ -46,6 +46,7 @@ def new_task_of(request: api.CreateTaskRequest) -> NewTask:
         source=request.task.source,
         kinds=tuple(_kind(kind) for kind in request.task.kinds),
         priority=_priority(request.task.priority),
+        branch=request.task.delivery.branch if request.task.HasField("delivery") else None,
     )
 
 
@@ -71,6 +72,7 @@ def step_of(message: api.Step) -> Step:
         engine=message.engine,
         model=message.model,
         failure=_failure_of(message.failure) if message.HasField("failure") else None,
+        commit=message.commit,
     )
 
 
@@ -88,6 +90,7 @@ def task_message(task: Task) -> api.Task:
         update_time=timestamp(task.updated_at),
         end_time=timestamp(task.ended_at),
         priority=priority_value(task.priority),
+        delivery=api.Delivery(branch=task.branch, commit=task.commit) if task.branch else None,
     )
 
 
@@ -117,6 +120,7 @@ def _step_message(step: Step) -> api.Step:
         engine=step.engine,
         model=step.model,
         failure=failure_message(step.failure),
+        commit=step.commit,
     )
 
 

@@ -40,6 +40,7 @@ def schedule_message(schedule: Schedule) -> api.Schedule:
             source=content.task.source,
             kinds=kind_values(content.task.kinds),
             priority=priority_value(content.task.priority),
+            delivery=tasks.Delivery() if content.task.branch is not None else None,
         ),
         cron=api.CronTrigger(expression=content.cron.expression, time_zone=content.cron.time_zone),
         missed_policy=api.MissedPolicy.Value(f"MISSED_POLICY_{content.missed_policy.upper()}"),
@@ -56,6 +57,12 @@ def schedule_message(schedule: Schedule) -> api.Schedule:
 
 
 def _new_task_of(request: api.CreateScheduleRequest) -> NewTask:
+    if request.schedule.task.delivery.branch:
+        raise InvalidInput(
+            "schedule.task.delivery.branch",
+            "would be the same for every task.",
+            remedy="Leave it empty: each task pushes morningai/{task}.",
+        )
     try:
         return new_task_of(tasks.CreateTaskRequest(task=request.schedule.task, request_id=request.request_id))
     except InvalidInput as error:

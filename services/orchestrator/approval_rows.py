@@ -22,6 +22,7 @@ async def get_policy(session: Session) -> ApprovalPolicy:
         money_per_task=row["money_per_task"],
         self_approval=row["self_approval"],
         lifetime_seconds=row["lifetime_seconds"],
+        unapproved_delivery=row["unapproved_delivery"],
     )
 
 

@@ -10,7 +10,7 @@ from morningai.api.events.v1 import events_pb2 as events
 from morningai.bus import outbox
 from morningai.db.session import Session
 from services.orchestrator import approvals, repository, task_events
-from services.orchestrator.domain import End, Step, StepName, StepResult, StepState, Task, TaskState
+from services.orchestrator.domain import EFFECTS, End, Step, StepResult, StepState, Task, TaskState
 
 NO_CAUSE = StepResult()
 # Of a task that never ran.
@@ -18,7 +18,7 @@ NO_GRAPH = 0
 
 
 def is_being_delivered(steps: Sequence[Step]) -> bool:
-    return any(step.step == StepName.PUBLISH for step in steps)
+    return any(step.step in EFFECTS for step in steps)
 
 
 async def lock_or_insert(session: Session, task_id: UUID) -> Task:

@@ -49,6 +49,7 @@ class StepName(StrEnum):
     DOCUMENT = "document"
     CHANGE = "change"
     PUBLISH = "publish"
+    DELIVER = "deliver"
 
 
 GENERATORS = (StepName.ANSWER, StepName.FAQ, StepName.DOCUMENT, StepName.CHANGE)
@@ -59,9 +60,15 @@ SERVICE_OF = {
     StepName.DOCUMENT: "docs",
     StepName.CHANGE: "codegen",
     StepName.PUBLISH: "docs",
+    StepName.DELIVER: "docs",
 }
+# What takes effect outside the task itself; once one is commanded, the task is not cancelled any more.
+EFFECTS = (StepName.PUBLISH, StepName.DELIVER)
+WAVE_OF = {StepName.INDEX: "index", **dict.fromkeys(GENERATORS, "generators"), **dict.fromkeys(EFFECTS, "effects")}
 # The states of a change that give a patch to use; the others fail the step with their name as the reason.
 USABLE_CHANGES = frozenset({"verified", "verified_with_test_changes", "unverified_no_tests"})
+# The only state of a change that is pushed anywhere.
+DELIVERED_CHANGE = "verified"
 
 
 COLLECTIONS = {"key": "apiKeys", "user": "members"}
@@ -72,6 +79,7 @@ LIMIT_REACHED = "task_limit_reached"
 class ApprovalKind(StrEnum):
     PUBLISHING = "publishing"
     SPENDING = "spending"
+    DELIVERY = "delivery"
 
 
 class ApprovalState(StrEnum):
@@ -96,11 +104,13 @@ class StepResult(TypedDict, total=False):
     snapshot: dict[str, str]
     version: int
     content_hash: str
+    commit: str
 
 
 @dataclass(frozen=True)
 class Task:
-    """`traceparent` is the request's, for what a later call causes; `start_id` is the held message that starts it."""
+    """`traceparent` is the request's, for what a later call causes; `start_id` is the held message that starts it;
+    `branch` is where a verified change is pushed, empty for nowhere."""
 
     task_id: UUID
     instruction: str
@@ -111,6 +121,8 @@ class Task:
     traceparent: str
     priority: Priority = Priority.NORMAL
     start_id: UUID | None = None
+    branch: str = ""
+    created_at: datetime | None = None
 
     @property
     def is_open(self) -> bool:
@@ -149,6 +161,7 @@ class ApprovalPolicy:
     money_per_task: int | None
     self_approval: bool
     lifetime_seconds: int
+    unapproved_delivery: bool
 
 
 @dataclass(frozen=True)
@@ -199,13 +212,16 @@ class End:
     cause: StepResult
 
 
-def decide_end(results: Mapping[str, StepResult], kinds: tuple[str, ...]) -> End:
+def decide_end(results: Mapping[str, StepResult], kinds: tuple[str, ...], branch: str = "") -> End:
     """Succeeded when every generator did, partly when some did; a failed generator discards no other's result."""
     if results.get(StepName.INDEX, {}).get("state") == StepState.FAILED:
         return End(TaskState.FAILED, results[StepName.INDEX])
     wanted = [_result_of(kind, results) for kind in kinds]
-    wanted += [results[StepName.PUBLISH]] if StepName.PUBLISH in results else []
-    wanted += [results[ApprovalKind.PUBLISHING]] if _was_refused(results, ApprovalKind.PUBLISHING) else []
+    wanted += [results[effect] for effect in EFFECTS if effect in results]
+    wanted += [
+        results[kind] for kind in (ApprovalKind.PUBLISHING, ApprovalKind.DELIVERY) if _was_refused(results, kind)
+    ]
+    wanted += filter(None, [why_not_deliverable(results)] if branch else [])
     failed = [result for result in wanted if result.get("state") != StepState.SUCCEEDED]
     if not failed:
         return End(TaskState.SUCCEEDED, StepResult())
@@ -232,6 +248,40 @@ def may_publish(results: Mapping[str, StepResult]) -> bool:
     return written and not _was_refused(results, ApprovalKind.PUBLISHING)
 
 
+def may_deliver(results: Mapping[str, StepResult], branch: str) -> bool:
+    """Whether there is a verified change to push that nobody has refused."""
+    wanted = bool(branch) and results.get(StepName.CHANGE, {}).get("state") == StepState.SUCCEEDED
+    return wanted and why_not_deliverable(results) is None and not _was_refused(results, ApprovalKind.DELIVERY)
+
+
+def why_not_deliverable(results: Mapping[str, StepResult]) -> StepResult | None:
+    """Why a change that was made stays in MorningAI, though it was to be pushed; None where nothing is in the way."""
+    change = results.get(StepName.CHANGE, {})
+    if change.get("state") != StepState.SUCCEEDED:
+        return None
+    if change["summary"] != DELIVERED_CHANGE:
+        return StepResult(
+            state=StepState.FAILED.value,
+            reason="change_not_verified",
+            message=f"{change['result']} is {change['summary']}, and only a verified change is pushed.",
+            remedy="Look at its patch and apply it yourself, or ask again for a change that its tests can show.",
+        )
+    if not change.get("content_hash"):
+        return StepResult(
+            state=StepState.FAILED.value,
+            reason="patch_too_large",
+            message=f"The patch of {change['result']} is too large to be pushed.",
+            remedy="Apply it yourself, or ask for a smaller change.",
+        )
+    return None
+
+
+def effects_of(results: Mapping[str, StepResult], branch: str) -> list[str]:
+    """What is done with the results, from a fixed list."""
+    wanted = {StepName.PUBLISH: may_publish(results), StepName.DELIVER: may_deliver(results, branch)}
+    return [effect.value for effect in EFFECTS if wanted[effect]]
+
+
 def _was_refused(results: Mapping[str, StepResult], kind: ApprovalKind) -> bool:
     return results.get(kind, {}).get("state") == StepState.FAILED
 
@@ -247,6 +297,17 @@ def publishing_subject(document: StepResult) -> Subject:
     )
 
 
+def delivery_subject(change: StepResult, snapshot: Mapping[str, str], branch: str) -> Subject:
+    place = f"{snapshot['repository']} as the branch {branch}, on top of {snapshot['commit'][:10]}"
+    return Subject(
+        ApprovalKind.DELIVERY,
+        summary=f"Push {change['result']} ({change['summary']}) to {place}.",
+        why="The policy asks for an approval before a change is pushed.",
+        resource=change["result"],
+        content_hash=change["content_hash"],
+    )
+
+
 def spending_subject(kinds: tuple[str, ...], policy: ApprovalPolicy, *, tokens: int, money: int) -> Subject:
     limits = [
         f"{policy.tokens_per_task:,} tokens" if policy.tokens_per_task is not None else "",
@@ -257,6 +318,12 @@ def spending_subject(kinds: tuple[str, ...], policy: ApprovalPolicy, *, tokens: 
         summary=f"Spend more on {', '.join(kinds)}: {tokens:,} tokens and {money / 1_000_000:,.2f} are spent.",
         why=f"The policy lets a task spend {' and '.join(filter(None, limits))} before it asks.",
     )
+
+
+def trace_id_of(traceparent: str) -> str:
+    """Of a W3C traceparent; empty where there is none."""
+    parts = traceparent.split("-")
+    return parts[1] if len(parts) == 4 else ""
 
 
 def principal_name(principal: str) -> str:

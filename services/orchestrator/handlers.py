@@ -42,6 +42,7 @@ REPLIES: tuple[type[Message], ...] = (
     events.DocumentGenerated,
     events.DocumentPublished,
     events.ChangeGenerated,
+    events.ChangeDelivered,
     events.StepFailed,
 )
 KINDS: Mapping[int, StepName] = {
@@ -83,6 +84,7 @@ async def on_task_requested(settings: Settings, session: Session, envelope: Enve
         graph_version=workflow.NEWEST_GRAPH,
         traceparent=envelope.traceparent,
         priority=Priority(message.priority or Priority.NORMAL),
+        branch=message.branch,
     )
     placed = await repository.insert_task(session, task)
     if placed is None:

@@ -16,9 +16,11 @@ from langgraph.types import interrupt
 from morningai.api.events.v1 import events_pb2 as events
 from morningai.bus import outbox
 from morningai.db.session import Session
+from morningai.rpc.time import timestamp
 from services.orchestrator import approval_rows, approvals, repository, task_events
 from services.orchestrator.domain import (
     SERVICE_OF,
+    WAVE_OF,
     ApprovalKind,
     StepName,
     StepResult,
@@ -26,10 +28,14 @@ from services.orchestrator.domain import (
     Subject,
     Task,
     decide_end,
+    delivery_subject,
+    effects_of,
+    may_deliver,
     may_publish,
     publishing_subject,
     reached_their_limit,
     spending_subject,
+    trace_id_of,
 )
 from services.orchestrator.settings import Settings
 
@@ -46,6 +52,12 @@ class ReviewedState(TaskGraphState):
     """`asked` is the kind of approval that the task waits for, or waited for last; empty when it needs none."""
 
     asked: str
+
+
+class EffectsState(ReviewedState):
+    """`effects` are the steps that may be commanded once nothing is asked any more."""
+
+    effects: list[str]
 
 
 @dataclass(frozen=True)
@@ -82,7 +94,9 @@ def _generating(state: TaskGraphState, task: Task) -> dict[str, Message]:
         StepName.ANSWER: events.GenerateAnswer(instruction=task.instruction, snapshot=snapshot),
         StepName.FAQ: events.GenerateFaq(instruction=task.instruction, snapshot=snapshot, item_count=FAQ_ITEMS),
         StepName.DOCUMENT: events.GenerateDocument(instruction=task.instruction, snapshot=snapshot),
-        StepName.CHANGE: events.GenerateChange(instruction=task.instruction, snapshot=snapshot),
+        StepName.CHANGE: events.GenerateChange(
+            instruction=task.instruction, snapshot=snapshot, hand_over=bool(task.branch)
+        ),
     }
     return {kind: commands[kind] for kind in task.kinds}
 
@@ -92,7 +106,7 @@ async def await_generators(state: TaskGraphState) -> TaskGraphState:
 
 
 async def review(state: TaskGraphState) -> str:
-    """Publishing inside MorningAI needs no approval by default; nothing is pushed outside."""
+    """Publishing inside MorningAI needs no approval."""
     document = state["results"].get(StepName.DOCUMENT, {})
     return "dispatch_publish" if document.get("state") == StepState.SUCCEEDED else "finish"
 
@@ -101,7 +115,7 @@ async def review_against_policy(state: TaskGraphState, runtime: Runtime[TaskCont
     """Writes the request where the tenant's policy wants a person to decide, each kind once."""
     session, task, results = runtime.context.session, runtime.context.task, state["results"]
     limited = reached_their_limit(results, task.kinds)
-    if not limited and not may_publish(results):
+    if not limited and not effects_of(results, task.branch):
         return {"asked": ""}
     policy = await approval_rows.get_policy(session)
     subject: Subject | None = None
@@ -110,6 +124,9 @@ async def review_against_policy(state: TaskGraphState, runtime: Runtime[TaskCont
         subject = spending_subject(limited, policy, tokens=tokens, money=money)
     elif policy.publishing and may_publish(results) and ApprovalKind.PUBLISHING not in results:
         subject = publishing_subject(results[StepName.DOCUMENT])
+    elif not policy.unapproved_delivery and may_deliver(results, task.branch) and ApprovalKind.DELIVERY not in results:
+        snapshot = results[StepName.INDEX]["snapshot"]
+        subject = delivery_subject(results[StepName.CHANGE], snapshot, task.branch)
     if subject is None:
         return {"asked": ""}
     await approvals.request_approval(session, task, subject, lifetime_seconds=policy.lifetime_seconds)
@@ -120,6 +137,18 @@ async def after_review(state: ReviewedState) -> str:
     if state["asked"]:
         return "await_approval"
     return "dispatch_publish" if may_publish(state["results"]) else "finish"
+
+
+async def review_effects(state: TaskGraphState, runtime: Runtime[TaskContext]) -> dict[str, str | list[str]]:
+    """By default, publishing inside MorningAI needs no approval, and pushing outside does."""
+    asked = await review_against_policy(state, runtime)
+    return {**asked, "effects": effects_of(state["results"], runtime.context.task.branch)}
+
+
+async def after_effects_review(state: EffectsState) -> str:
+    if state["asked"]:
+        return "await_approval"
+    return "dispatch_effects" if state["effects"] else "finish"
 
 
 async def await_approval(state: ReviewedState) -> TaskGraphState:
@@ -146,11 +175,40 @@ async def dispatch_again(state: TaskGraphState, runtime: Runtime[TaskContext]) -
 
 
 async def dispatch_publish(state: TaskGraphState, runtime: Runtime[TaskContext]) -> None:
+    await _dispatch(runtime.context, StepName.PUBLISH, _publishing(state))
+
+
+async def dispatch_effects(state: EffectsState, runtime: Runtime[TaskContext]) -> None:
+    for effect in map(StepName, state["effects"]):
+        publishes = effect == StepName.PUBLISH
+        command = _publishing(state) if publishes else _delivering(state, runtime.context.task)
+        await _dispatch(runtime.context, effect, command)
+
+
+def _publishing(state: TaskGraphState) -> Message:
     document = state["results"][StepName.DOCUMENT]
-    command = events.PublishDocument(
+    return events.PublishDocument(
         document=document["result"], version=document["version"], content_hash=document["content_hash"]
     )
-    await _dispatch(runtime.context, StepName.PUBLISH, command)
+
+
+def _delivering(state: TaskGraphState, task: Task) -> Message:
+    """Everything that the commit is made of, so that it is the same whenever it is made."""
+    change, snapshot = state["results"][StepName.CHANGE], state["results"][StepName.INDEX]["snapshot"]
+    return events.DeliverChange(
+        change=change["result"],
+        patch_hash=change["content_hash"],
+        source=snapshot["source"],
+        base_commit=snapshot["commit"],
+        branch=task.branch,
+        instruction=task.instruction,
+        trace_id=trace_id_of(task.traceparent),
+        create_time=timestamp(task.created_at),
+    )
+
+
+async def await_effects(state: TaskGraphState) -> TaskGraphState:
+    return _with(state, interrupt("effects"))
 
 
 async def await_publish(state: TaskGraphState) -> TaskGraphState:
@@ -159,7 +217,7 @@ async def await_publish(state: TaskGraphState) -> TaskGraphState:
 
 async def finish(state: TaskGraphState, runtime: Runtime[TaskContext]) -> None:
     context = runtime.context
-    end = decide_end(state["results"], context.task.kinds)
+    end = decide_end(state["results"], context.task.kinds, context.task.branch)
     await repository.end_task(context.session, context.task.task_id, end.state)
     await task_events.emit_end(context.session, context.task, end)
 
@@ -187,7 +245,7 @@ async def _dispatch(context: TaskContext, name: StepName, command: Message, *, a
             session,
             task.task_id,
             name,
-            wave=name if name in (StepName.INDEX, StepName.PUBLISH) else "generators",
+            wave=WAVE_OF[name],
             service=service,
             command_id=command_id,
             timer_id=timer_id,

@@ -29,6 +29,9 @@ def result_of(message: Message) -> StepResult:
         case events.DocumentPublished():
             summary = f"published version {message.version}"
             return StepResult(state=OK, result=message.document, summary=summary)
+        case events.ChangeDelivered():
+            summary = f"pushed {message.branch} at {message.commit[:10]}"
+            return StepResult(state=OK, result=message.change, summary=summary, commit=message.commit)
         case events.ChangeGenerated():
             return _change(message)
         case events.StepFailed():
@@ -66,7 +69,12 @@ def _document(message: events.DocumentGenerated) -> StepResult:
 
 def _change(message: events.ChangeGenerated) -> StepResult:
     result = StepResult(
-        state=OK, result=message.change, summary=message.state, engine=message.engine, model=message.model
+        state=OK,
+        result=message.change,
+        summary=message.state,
+        engine=message.engine,
+        model=message.model,
+        content_hash=message.patch_hash,
     )
     if message.state not in USABLE_CHANGES:
         result |= StepResult(state=FAILED, reason=message.state, message=message.reason)

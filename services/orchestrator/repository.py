@@ -26,6 +26,7 @@ async def insert_task(session: Session, task: Task) -> Task | None:
             "source": task.source,
             "kinds": list(task.kinds),
             "priority": task.priority,
+            "branch": task.branch,
             "graph_version": task.graph_version,
             "traceparent": task.traceparent,
         },
@@ -78,6 +79,8 @@ def _task(row: DictRow) -> Task:
         traceparent=row["traceparent"],
         priority=Priority(row["priority"]),
         start_id=row["start_id"],
+        branch=row["branch"],
+        created_at=row["created_at"],
     )
 
 

@@ -118,6 +118,7 @@ def _step(step: Step) -> api.Step:
         engine=step.result.get("engine", ""),
         model=step.result.get("model", ""),
         failure=_failure(step.result),
+        commit=step.result.get("commit", ""),
     )
 
 

@@ -1,4 +1,4 @@
-"""The graph of a task, version by version: index, fan out, review, ask, publish, end.
+"""The graph of a task, version by version: index, fan out, review, ask, publish and deliver, end.
 
 A dispatch node writes commands; the node after it interrupts first thing and gets all replies in one resume.
 """
@@ -18,11 +18,12 @@ from langgraph.types import Command
 from services.orchestrator import nodes
 from services.orchestrator.checkpoints import make_saver
 from services.orchestrator.domain import StepResult, Task
-from services.orchestrator.nodes import ReviewedState, TaskContext, TaskGraphState
+from services.orchestrator.nodes import EffectsState, ReviewedState, TaskContext, TaskGraphState
 
 Graph: TypeAlias = (
     CompiledStateGraph[TaskGraphState, TaskContext, TaskGraphState, TaskGraphState]
     | CompiledStateGraph[ReviewedState, TaskContext, TaskGraphState, TaskGraphState]
+    | CompiledStateGraph[EffectsState, TaskContext, TaskGraphState, TaskGraphState]
 )
 
 
@@ -75,7 +76,36 @@ def make_graph_2() -> Graph:
     return graph.compile()
 
 
-GRAPHS: dict[int, Callable[[], Graph]] = {1: make_graph_1, 2: make_graph_2}
+def make_graph_3() -> Graph:
+    """Delivers a change beside publishing a document."""
+    graph = StateGraph(
+        EffectsState, context_schema=TaskContext, input_schema=TaskGraphState, output_schema=TaskGraphState
+    )
+    graph.add_node("dispatch_index", nodes.dispatch_index)
+    graph.add_node("await_index", nodes.await_index)
+    graph.add_node("dispatch_generators", nodes.dispatch_generators)
+    graph.add_node("await_generators", nodes.await_generators)
+    graph.add_node("review", nodes.review_effects)
+    graph.add_node("await_approval", nodes.await_approval)
+    graph.add_node("dispatch_again", nodes.dispatch_again)
+    graph.add_node("dispatch_effects", nodes.dispatch_effects)
+    graph.add_node("await_effects", nodes.await_effects)
+    graph.add_node("finish", nodes.finish)
+    graph.add_edge(START, "dispatch_index")
+    graph.add_edge("dispatch_index", "await_index")
+    graph.add_conditional_edges("await_index", nodes.after_index, ["dispatch_generators", "finish"])
+    graph.add_edge("dispatch_generators", "await_generators")
+    graph.add_edge("await_generators", "review")
+    graph.add_conditional_edges("review", nodes.after_effects_review, ["await_approval", "dispatch_effects", "finish"])
+    graph.add_conditional_edges("await_approval", nodes.after_approval, ["dispatch_again", "review"])
+    graph.add_edge("dispatch_again", "await_generators")
+    graph.add_edge("dispatch_effects", "await_effects")
+    graph.add_edge("await_effects", "finish")
+    graph.add_edge("finish", END)
+    return graph.compile()
+
+
+GRAPHS: dict[int, Callable[[], Graph]] = {1: make_graph_1, 2: make_graph_2, 3: make_graph_3}
 NEWEST_GRAPH = max(GRAPHS)
 
 

@@ -30,6 +30,7 @@ OVERRIDES: dict[str, Row] = {
     "docs.snapshots": {"state": "ready", "ready_at": "2026-01-01T00:00:00Z"},
     "docs.documents": {"newest_version": 1000},
     "docs.document_versions": {"content": "text", "content_hash": hashlib.sha256(b"text").hexdigest()},
+    "docs.patches": {"patch": "text", "patch_hash": hashlib.sha256(b"text").hexdigest()},
     # A task has one that is not settled.
     "orchestrator.approvals": {"settled_at": "2026-01-01T00:00:00Z"},
     "tenancy.audit_log": {"action": "keys.create"},

@@ -64,7 +64,7 @@ def list_approvals(
 
 
 def show(invocation: Invocation, name: Name) -> ExitCode:
-    """Show a request: who asks for what, why, until when, and what a document would change of what is published.
+    """Show a request: who asks for what, why, until when, and the diff that would take effect.
 
     \b
     Example:
@@ -152,9 +152,12 @@ def delegate(
 
 
 def _diff(gateway: Gateway, approval: Approval) -> str:
-    """Of the document that would be published; empty where the request is about something else."""
+    """Of the document that would be published, or the patch that would be pushed; empty where it is about neither."""
+    from morningai.api.changes.v1 import changes_pb2 as changes
     from morningai.api.documents.v1 import documents_pb2 as documents
 
+    if approval.resource.startswith("changes/"):
+        return gateway.call(gateway.changes.GetChange, changes.GetChangeRequest(name=approval.resource)).patch
     if not approval.resource.startswith("documents/"):
         return ""
     request = documents.GetDocumentDiffRequest(name=approval.resource, version=approval.version)

@@ -41,6 +41,9 @@ def set_policy(
     publishing: Annotated[
         bool | None, typer.Option("--publishing/--no-publishing", help="Before a document is published.")
     ] = None,
+    delivery: Annotated[
+        bool | None, typer.Option("--delivery/--no-delivery", help="Before a verified change is pushed as a branch.")
+    ] = None,
     tokens_per_task: Annotated[
         int | None, typer.Option("--tokens-per-task", min=0, help="Before a task uses more; 0: no limit.")
     ] = None,
@@ -72,6 +75,8 @@ def set_policy(
         policy = gateway.call(gateway.policies.GetApprovalPolicy, api.GetApprovalPolicyRequest())
         if publishing is not None:
             policy.publishing = publishing
+        if delivery is not None:
+            policy.unapproved_delivery = not delivery
         if tokens_per_task is not None:
             policy.tokens_per_task = tokens_per_task
         if money_per_task is not None:
@@ -95,6 +100,7 @@ def _show(output: Output, policy: ApprovalPolicy) -> None:
         return
     hours = policy.lifetime.seconds / 3600
     output.line(f"publishing a document   {'needs an approval' if policy.publishing else 'needs none'}")
+    output.line(f"pushing a change        {'needs none' if policy.unapproved_delivery else 'needs an approval'}")
     output.line(f"tokens of a task        {_limit(f'{policy.tokens_per_task:,}', policy.tokens_per_task)}")
     output.line(f"money of a task         {_limit(money(policy.money_per_task), policy.money_per_task)}")
     output.line(

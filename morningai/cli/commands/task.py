@@ -104,7 +104,7 @@ def cancel(invocation: Invocation, name: Name) -> ExitCode:
 
 def _show_task(output: Output, task: Task) -> None:
     from morningai.cli.output import message_json
-    from morningai.cli.showing import show_end, show_queue_place, show_steps
+    from morningai.cli.showing import show_delivery, show_end, show_queue_place, show_steps
     from morningai.cli.wording import clock, task_kind
 
     if output.json_output:
@@ -114,6 +114,7 @@ def _show_task(output: Output, task: Task) -> None:
     kinds = ", ".join(task_kind(kind) for kind in task.kinds)
     output.line(f"{kinds} · {task.source} · {clock(task.create_time)}", style="dim")
     show_steps(output, task.steps)
+    show_delivery(output, task)
     show_queue_place(output, task)
     show_end(output, task)
 

@@ -80,16 +80,35 @@ def change(
     instruction: Annotated[str, typer.Argument(help="What should be different.")],
     source: Source = None,
     priority: Importance = Priority.NORMAL,
+    deliver: Annotated[
+        bool, typer.Option("--deliver", help="Push it as a new branch of the source's remote, once it is verified.")
+    ] = False,
+    branch: Annotated[
+        str, typer.Option("--branch", metavar="NAME", help="With --deliver: the branch; else morningai/<task>.")
+    ] = "",
 ) -> ExitCode:
     """Change code and verify the patch.
 
-    The patch is shown with the state of its verification and the reason for it.
+    The patch is shown with the state of its verification and the reason for it. A push waits for an approval, unless an
+    owner has set that it needs none.
 
     \b
     Examples:
       morningai change "Fix the failing test of the price calculation" --source shop
       morningai change "Round prices half up" --source shop --json | jq -r .change.patch | git apply
+      morningai change "Round prices half up" --source shop --deliver --branch fix/rounding
     """
+    from morningai.api.tasks.v1 import tasks_pb2 as api
     from morningai.cli.work import run_task
+    from morningai.errors import InvalidInput
 
-    return run_task(invocation, instruction, source=source, kinds=["change"], priority=priority)
+    if branch and not deliver:
+        raise InvalidInput("--branch", "is given without --deliver.", remedy="Add --deliver to push the change.")
+    return run_task(
+        invocation,
+        instruction,
+        source=source,
+        kinds=["change"],
+        priority=priority,
+        delivery=api.Delivery(branch=branch) if deliver else None,
+    )

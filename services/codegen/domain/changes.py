@@ -215,6 +215,15 @@ class Provenance:
     completion_tokens: int
 
 
+# A message holds no more.
+LARGEST_DELIVERED_BYTES = 800_000
+
+
+def is_deliverable(change: Change) -> bool:
+    """Whether the patch may be pushed: what was not verified stays here."""
+    return change.state is State.VERIFIED and 0 < len(change.patch.encode()) <= LARGEST_DELIVERED_BYTES
+
+
 @dataclass(frozen=True)
 class StoredChange:
     change_id: UUID

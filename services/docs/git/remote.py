@@ -1,4 +1,5 @@
-"""Fetches a remote to a commit: only from addresses that the egress guard checked, without following redirects.
+"""Fetches a remote to a commit, and runs what else talks to it: only at addresses that the egress guard checked,
+without following redirects.
 
 Invariant: git never resolves the host itself; https gets the checked addresses pinned, ssh connects to one of them. A
 credential is for the remote's own host.
@@ -20,12 +21,12 @@ from services.docs.git.store import INCOMING_REF, GitStore
 
 UPLOAD_REMEDY = "Or upload the repository: `morningai source add NAME PATH`."
 CREDENTIAL_REMEDY = f"Store one: `morningai source credential set NAME`. {UPLOAD_REMEDY}"
-_REFUSALS = ("could not read username", "authentication failed", "returned error: 401", "returned error: 403")
+REFUSALS = ("could not read username", "authentication failed", "returned error: 401", "returned error: 403")
 # Phrases of git, curl and ssh, and what they mean: the field (empty: try again), the problem, the remedy.
 _PHRASES = (
     (("couldn't find remote ref", "not our ref", "no such remote ref"), "revision", "the remote has no such revision.",
      "Check the branch, tag or commit."),
-    (_REFUSALS, "remote_uri", "the remote wants a credential.", CREDENTIAL_REMEDY),
+    (REFUSALS, "remote_uri", "the remote wants a credential.", CREDENTIAL_REMEDY),
     (("permission denied",), "remote_uri", "the remote wants another key.", UPLOAD_REMEDY),
     (("host key verification failed",), "remote_uri", "the host's key is not known.",
      "Ask the operator to add it to the file in MORNINGAI_DOCS_SSH_KNOWN_HOSTS."),
@@ -67,23 +68,13 @@ async def fetch_remote(
 
     Raises InvalidInput for "remote_uri", "revision" or "credential", and Unavailable when another try may help.
     """
-    destination = await access.guard.check(remote.host, remote.port, input_field="remote_uri")
     arguments = (
-        "--git-dir", str(store.folder), "fetch", "--quiet", "--no-tags", "--no-write-fetch-head",
+        "fetch", "--quiet", "--no-tags", "--no-write-fetch-head",
         "--no-recurse-submodules", "--no-auto-maintenance", "--no-show-forced-updates", "--end-of-options",
         remote.uri, f"+{parse_revision(revision)}:{INCOMING_REF}",
     )  # fmt: skip
     try:
-        with handed_over(credential, remote) as handover:
-            command = Command.make(
-                *arguments,
-                configuration={**_https_configuration(remote, destination, access), **handover.configuration},
-                environment=_ssh_environment(remote, destination, access),
-                protocols=remote.scheme,
-                descriptors=handover.descriptors,
-                hidden=handover.hidden,
-            )
-            await run_git(command, store.limits)
+        await run_against(remote, store, access, *arguments, credential=credential)
     except GitFailed as error:
         raise explain(error, remote, with_credential=credential is not None) from error
     except (GitTimedOut, GitOutputTooLarge) as error:
@@ -93,10 +84,32 @@ async def fetch_remote(
     return commit
 
 
+async def run_against(
+    remote: Remote, store: GitStore, access: RemoteAccess, *arguments: str, credential: Credential | None
+) -> bytes:
+    """A git command that talks to the remote, at an address that the guard checked for it.
+
+    Raises InvalidInput("remote_uri") and Unavailable, and what `run_git` raises.
+    """
+    destination = await access.guard.check(remote.host, remote.port, input_field="remote_uri")
+    with handed_over(credential, remote) as handover:
+        command = Command.make(
+            "--git-dir",
+            str(store.folder),
+            *arguments,
+            configuration={**_https_configuration(remote, destination, access), **handover.configuration},
+            environment=_ssh_environment(remote, destination, access),
+            protocols=remote.scheme,
+            descriptors=handover.descriptors,
+            hidden=handover.hidden,
+        )
+        return await run_git(command, store.limits)
+
+
 def explain(error: GitFailed, remote: Remote, *, with_credential: bool = False) -> MorningAIError:
     """The product's error for what git, curl or ssh wrote."""
     written = error.error_output.lower()
-    if with_credential and any(phrase in written for phrase in _REFUSALS):
+    if with_credential and any(phrase in written for phrase in REFUSALS):
         return InvalidInput(
             "credential",
             f"{remote.host} does not accept the stored one for this repository.",

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
+from morningai.branch import parse_branch
 from morningai.errors import InvalidInput
 
 LONGEST_INSTRUCTION = 4000
@@ -63,17 +64,23 @@ class Step:
     engine: str
     model: str
     failure: Failure | None
+    commit: str = ""
 
 
 @dataclass(frozen=True)
 class NewTask:
-    """A request that passed every check."""
+    """A request that passed every check; `branch` is None where nothing is pushed, and empty for the task's own."""
 
     request_id: UUID
     instruction: str
     source: str
     kinds: tuple[TaskKind, ...]
     priority: TaskPriority = TaskPriority.NORMAL
+    branch: str | None = None
+
+    def branch_of(self, task_id: UUID) -> str:
+        """Where the task's change is pushed; empty for nowhere."""
+        return "" if self.branch is None else self.branch or f"morningai/{task_id}"
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,12 @@ class Task:
     failure: Failure | None = None
     ended_at: datetime | None = None
     priority: TaskPriority = TaskPriority.NORMAL
+    branch: str = ""
+
+    @property
+    def commit(self) -> str:
+        """What was pushed."""
+        return next((step.commit for step in self.steps if step.commit), "")
 
     @property
     def key(self) -> tuple[datetime, UUID]:
@@ -126,10 +139,23 @@ class TaskChange:
 
 
 def check_new_task(
-    *, request_id: str, instruction: str, source: str, kinds: tuple[TaskKind, ...], priority: TaskPriority
+    *,
+    request_id: str,
+    instruction: str,
+    source: str,
+    kinds: tuple[TaskKind, ...],
+    priority: TaskPriority,
+    branch: str | None,
 ) -> NewTask:
     """Raises InvalidInput that names the field and the remedy."""
-    return NewTask(_request_id(request_id), _instruction(instruction), _source(source), _kinds(kinds), priority)
+    return NewTask(
+        _request_id(request_id),
+        _instruction(instruction),
+        _source(source),
+        _kinds(kinds),
+        priority,
+        _branch(branch, kinds),
+    )
 
 
 def _request_id(request_id: str) -> UUID:
@@ -166,6 +192,12 @@ def _kinds(kinds: tuple[TaskKind, ...]) -> tuple[TaskKind, ...]:
     if len(set(kinds)) != len(kinds):
         raise InvalidInput("task.kinds", "names a kind twice.", remedy="Name each kind once.")
     return kinds
+
+
+def _branch(branch: str | None, kinds: tuple[TaskKind, ...]) -> str | None:
+    if branch is not None and TaskKind.CHANGE not in kinds:
+        raise InvalidInput("task.delivery", "is of no change.", remedy="Ask for the kind change, or leave it out.")
+    return parse_branch(branch, field="task.delivery.branch") if branch else branch
 
 
 def apply_change(task: Task, change: TaskChange) -> Task:

@@ -31,7 +31,7 @@ class ScheduleServicer(schedules_pb2_grpc.ScheduleServiceServicer):
 
     async def CreateSchedule(self, request: api.CreateScheduleRequest, context: Context) -> api.Schedule:
         new = new_schedule_of(request, now=datetime.now(UTC))
-        await self._task_sources.check(new.task.source, context, field="schedule.task.source")
+        await self._task_sources.check(new.task, context, field="schedule.task")
         async with rpc_session(self._database) as session:
             schedule_id = uuid4()
             if not await repository.insert_schedule(session, schedule_id, new):

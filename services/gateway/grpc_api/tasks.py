@@ -60,7 +60,7 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
 
     async def CreateTask(self, request: api.CreateTaskRequest, context: Context) -> api.Task:
         new = new_task_of(request)
-        await self._task_sources.check(new.source, context, field="task.source")
+        await self._task_sources.check(new, context, field="task")
         async with rpc_session(self._database) as session:
             task = await accept_task(session, new, task_id=uuid4())
             if task is None:
@@ -161,8 +161,8 @@ async def _forwarded(method: Callable[..., Awaitable[R]], request: Message, cont
 
 def _same(task: Task, new: NewTask) -> Task:
     """A repeated request gives the same task; the same id with other content is a mistake of the caller."""
-    accepted = (task.instruction, task.source, task.kinds, task.priority)
-    if accepted != (new.instruction, new.source, new.kinds, new.priority):
+    accepted = (task.instruction, task.source, task.kinds, task.priority, task.branch)
+    if accepted != (new.instruction, new.source, new.kinds, new.priority, new.branch_of(task.task_id)):
         raise InvalidInput("request_id", "was used for another task.", remedy="Send a new UUID.")
     return task
 

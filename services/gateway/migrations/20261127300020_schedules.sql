@@ -10,6 +10,7 @@ CREATE TABLE schedules (
   source text NOT NULL,
   kinds text[] NOT NULL,
   priority text NOT NULL,
+  delivers boolean NOT NULL,
   cron text NOT NULL,
   time_zone text NOT NULL,
   missed_policy text NOT NULL CHECK (missed_policy IN ('skip', 'catch_up')),

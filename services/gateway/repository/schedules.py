@@ -42,6 +42,7 @@ async def insert_schedule(session: Session, schedule_id: UUID, new: NewSchedule)
         "source": new.task.source,
         "kinds": list(new.task.kinds),
         "priority": new.task.priority,
+        "delivers": new.task.branch is not None,
         "cron": new.cron.expression,
         "time_zone": new.cron.time_zone,
         "missed_policy": new.missed_policy,
@@ -138,6 +139,7 @@ def _schedule(row: DictRow) -> Schedule:
         row["source"],
         tuple(TaskKind(kind) for kind in row["kinds"]),
         TaskPriority(row["priority"]),
+        branch="" if row["delivers"] else None,
     )
     return Schedule(
         schedule_id=row["schedule_id"],

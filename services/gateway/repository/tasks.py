@@ -43,6 +43,7 @@ async def insert_task(session: Session, new: NewTask, *, task_id: UUID, trace_id
             "source": new.source,
             "kinds": list(new.kinds),
             "priority": new.priority,
+            "branch": new.branch_of(task_id),
             "trace_id": trace_id,
         },
     )
@@ -134,6 +135,7 @@ def _task(row: DictRow) -> Task:
         failure=Failure(**row["failure"]) if row["failure"] else None,
         ended_at=row["ended_at"],
         priority=TaskPriority(row["priority"]),
+        branch=row["branch"],
     )
 
 

@@ -1,7 +1,7 @@
 -- name: insert_task
-INSERT INTO tasks (task_id, request_id, principal, instruction, source, kinds, priority, state, trace_id)
-VALUES (%(task_id)s, %(request_id)s, %(principal)s, %(instruction)s, %(source)s, %(kinds)s, %(priority)s, 'queued',
-        %(trace_id)s)
+INSERT INTO tasks (task_id, request_id, principal, instruction, source, kinds, priority, branch, state, trace_id)
+VALUES (%(task_id)s, %(request_id)s, %(principal)s, %(instruction)s, %(source)s, %(kinds)s, %(priority)s, %(branch)s,
+        'queued', %(trace_id)s)
 ON CONFLICT (tenant_id, request_id) DO NOTHING
 RETURNING *
 

@@ -23,11 +23,18 @@ class ApprovalPolicy:
     money_per_task: int | None
     self_approval: bool
     lifetime_seconds: int
+    unapproved_delivery: bool = False
     set_at: datetime | None = None
 
 
 def check_policy(
-    *, publishing: bool, tokens_per_task: int, money_per_task: int, self_approval: bool, lifetime_seconds: int
+    *,
+    publishing: bool,
+    tokens_per_task: int,
+    money_per_task: int,
+    self_approval: bool,
+    lifetime_seconds: int,
+    unapproved_delivery: bool = False,
 ) -> ApprovalPolicy:
     """Zero is no limit, and the default lifetime. Raises InvalidInput."""
     if lifetime_seconds and not SHORTEST_LIFETIME_SECONDS <= lifetime_seconds <= LONGEST_LIFETIME_SECONDS:
@@ -42,6 +49,7 @@ def check_policy(
         _limit("money_per_task", money_per_task),
         self_approval,
         lifetime_seconds or DEFAULT_LIFETIME_SECONDS,
+        unapproved_delivery,
     )
 
 

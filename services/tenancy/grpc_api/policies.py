@@ -29,6 +29,7 @@ class PolicyServicer(policies_pb2_grpc.PolicyServiceServicer):
             money_per_task=given.money_per_task,
             self_approval=given.self_approval,
             lifetime_seconds=given.lifetime.seconds,
+            unapproved_delivery=given.unapproved_delivery,
         )
         async with rpc_session(self._database) as session:
             await repository.set_policy(session, policy)
@@ -42,5 +43,6 @@ def _message(policy: ApprovalPolicy) -> api.ApprovalPolicy:
         money_per_task=policy.money_per_task or 0,
         self_approval=policy.self_approval,
         lifetime=Duration(seconds=policy.lifetime_seconds),
+        unapproved_delivery=policy.unapproved_delivery,
         set_time=timestamp(policy.set_at),
     )

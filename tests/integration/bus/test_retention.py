@@ -15,6 +15,8 @@ from morningai.db.session import Database
 from morningai.settings import ServiceSettings
 from services.codegen.app import make_retention as codegen_retention
 from services.codegen.settings import Settings as CodegenSettings
+from services.docs.app import make_retention as docs_retention
+from services.docs.settings import Settings as DocsSettings
 from services.gateway.app import make_retention as gateway_retention
 from services.gateway.settings import Settings as GatewaySettings
 from services.orchestrator.app import make_retention as orchestrator_retention
@@ -26,6 +28,7 @@ RULES = {
     "gateway": (GatewaySettings, gateway_retention),
     "orchestrator": (OrchestratorSettings, orchestrator_retention),
     "codegen": (CodegenSettings, codegen_retention),
+    "docs": (DocsSettings, docs_retention),
     "tenancy": (TenancySettings, tenancy_retention),
 }
 EVERY = (
@@ -40,10 +43,11 @@ EVERY = (
     ),
     *("orchestrator.tasks", "orchestrator.steps", "orchestrator.checkpoints", "orchestrator.checkpoint_blobs"),
     *("orchestrator.checkpoint_writes", "codegen.leases", "codegen.steps", "tenancy.reservations", "tenancy.usage"),
+    "docs.patches",
 )
 OF_MESSAGES = {"gateway.outbox", "orchestrator.inbox", "orchestrator.outbox", "faqgen.inbox"}
 OF_WORK = {
-    *("faqgen.leases", "codegen.leases", "codegen.steps"),
+    *("faqgen.leases", "codegen.leases", "codegen.steps", "docs.patches"),
     *("orchestrator.checkpoints", "orchestrator.checkpoint_blobs", "orchestrator.checkpoint_writes"),
 }
 # What one task leaves behind, that began so many days ago.
@@ -89,6 +93,8 @@ INSERT INTO codegen.leases (tenant_id, work_id, task_id, attempt, state, worker,
 VALUES (%(tenant)s, %(work)s, %(task)s, 1, 'running', 'w', %(work)s, %(began)s, %(began)s);
 INSERT INTO codegen.steps (tenant_id, work_id, step, attempt, record, recorded_at)
 VALUES (%(tenant)s, %(work)s, 's', 1, '{}', %(began)s);
+INSERT INTO docs.patches (tenant_id, change, task_id, patch_hash, patch, received_at)
+VALUES (%(tenant)s, 'changes/1', %(task)s, encode(sha256('x'), 'hex'), 'x', %(began)s);
 INSERT INTO tenancy.reservations (tenant_id, call_id, task_id, model, day, state, prompt_tokens, completion_tokens,
   prompt_price, completion_price, money, expires_at)
 VALUES (%(tenant)s, %(other)s, %(task)s, 'm', current_date, 'settled', 1, 1, 1, 1, 1, %(began)s);
@@ -199,7 +205,7 @@ async def test_a_message_that_waits_to_be_published_is_kept(database, tenant):
         *[("orchestrator", f"orchestrator.sweep_{name}") for name in ("checkpoints", "tasks")],
         *[("gateway", f"gateway.sweep_{name}") for name in ("tasks", "webhook_deliveries")],
         *[("tenancy", f"tenancy.sweep_{name}") for name in ("usage", "ended_reservations")],
-        *[("codegen", "codegen.sweep_steps"), ("orchestrator", "kernel.sweep_tasks")],
+        *[("docs", "docs.sweep_patches"), ("codegen", "codegen.sweep_steps"), ("orchestrator", "kernel.sweep_tasks")],
     ],
 )
 def test_postgresql_keeps_what_is_young_whatever_a_relay_asks_for(database, tenant, service, function):

@@ -40,6 +40,7 @@ def orchestrator(on_reply=ignore):
         events.DocumentGenerated,
         events.DocumentPublished,
         events.ChangeGenerated,
+        events.ChangeDelivered,
         events.StepFailed,
     )
     return {
@@ -142,6 +143,26 @@ async def test_a_retryable_error_of_a_short_handler_returns_the_message_with_a_d
     await eventually(lambda: database.rows("SELECT 1 FROM orchestrator.inbox"))
     assert database.rows("SELECT 1 FROM orchestrator.dead_letters") == []
     assert receiver.relay.active
+
+
+async def test_what_comes_where_it_may_not_be_sent_is_a_dead_letter_and_does_nothing(
+    start_service, tenant, database, eventually
+):
+    """Who may publish on one subject of a service would else command whatever that service does."""
+    handled = []
+
+    async def on_cancel(session, envelope, message):
+        handled.append(message)
+
+    sender = await start_service("orchestrator", orchestrator())
+    await start_service("codegen", {events.GenerateChange: Long(ignore), events.CancelWork: Short(on_cancel)})
+    task_id = tenant.open_task(uuid4())
+    async with sender.database.tenant_session(tenant.grant()) as session:
+        await outbox.emit(session, events.CancelWork(), task_id=task_id, to="codegen", due_at=outbox.HELD)
+    database.execute("UPDATE orchestrator.outbox SET subject = 'morningai.command.codegen', due_at = now()")
+    sender.relay.wake()
+    await eventually(lambda: database.rows("SELECT reason FROM codegen.dead_letters") == [("POISON",)])
+    assert handled == []
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ CONTENT = "# Title\n"
 HASH = hashlib.sha256(CONTENT.encode()).hexdigest()
 REPLIES = (
     events.SourceIndexed, events.AnswerGenerated, events.FaqGenerated, events.DocumentGenerated,
-    events.DocumentPublished, events.ChangeGenerated, events.StepFailed,
+    events.DocumentPublished, events.ChangeGenerated, events.ChangeDelivered, events.StepFailed,
 )  # fmt: skip
 
 
@@ -41,7 +41,10 @@ async def publish(start_service, tenant, eventually):
 
     async def publish(prepare, content_hash=HASH):
         task_id = tenant.open_task(uuid4())
-        handlers = dict.fromkeys((events.IndexSource, events.GenerateDocument, events.CancelWork), Short(ignore))
+        others = (
+            events.IndexSource, events.GenerateDocument, events.DeliverChange, events.PatchVerified, events.CancelWork
+        )  # fmt: skip
+        handlers = dict.fromkeys(others, Short(ignore))
 
         async def prepared(session, envelope, message):
             prepare()

@@ -17,6 +17,7 @@ from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tenants.v1 import audit_pb2 as audit
 from morningai.api.tenants.v1 import keys_pb2 as keys
+from morningai.rpc.status import remedy_of
 from tests.conftest import clone, running_nats
 from tests.git_server import ADDRESS, serving_git
 from tests.integration.gateway.platform import (
@@ -114,6 +115,59 @@ async def test_a_cleared_credential_is_used_no_more(owner):
     cleared = await owner.sources.ClearSourceCredential(sources.ClearSourceCredentialRequest(name="sources/shop"))
     assert not cleared.HasField("credential")
     assert "remote_uri" in (await indexed(owner)).failure.message
+
+
+CHANGE = [api.TASK_KIND_CHANGE]
+
+
+def to_deliver(branch="", **task):
+    return new_task(**{"source": "sources/shop", "kinds": CHANGE, "delivery": api.Delivery(branch=branch)} | task)
+
+
+async def test_a_change_of_a_source_with_a_remote_may_be_delivered(owner):
+    given = await owner.tasks.CreateTask(to_deliver("fix/rounding"))
+    assert given.delivery == api.Delivery(branch="fix/rounding")
+    own = await owner.tasks.CreateTask(to_deliver())
+    assert own.delivery.branch == f"morningai/{own.name.removeprefix('tasks/')}"
+    read = await owner.tasks.GetTask(api.GetTaskRequest(name=own.name))
+    assert read.delivery == own.delivery
+
+
+async def test_a_request_for_a_delivery_is_the_same_request_only_with_the_same_branch(owner):
+    request = to_deliver(request_id=uuid4())
+    accepted = await owner.tasks.CreateTask(request)
+    assert (await owner.tasks.CreateTask(request)).name == accepted.name
+    for other in (to_deliver("fix/x", request_id=request.request_id), new_task(request_id=request.request_id)):
+        other.task.source, other.task.kinds[:] = "sources/shop", CHANGE
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await owner.tasks.CreateTask(other)
+        assert field_of(refused.value) == "request_id"
+
+
+WRONG_DELIVERIES = {
+    "of no change": (to_deliver(kinds=[api.TASK_KIND_ANSWER]), "task.delivery", "Ask for the kind change"),
+    "to no branch": (to_deliver("a..b"), "task.delivery.branch", "Use at most 200"),
+    "to an option": (to_deliver("--force"), "task.delivery.branch", "Use at most 200"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_DELIVERIES)
+async def test_what_cannot_be_delivered_is_refused_by_its_field(owner, kind):
+    request, field, remedy = WRONG_DELIVERIES[kind]
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await owner.tasks.CreateTask(request)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert (field_of(refused.value), remedy_of(refused.value).startswith(remedy)) == (field, True)
+
+
+async def test_a_change_of_an_uploaded_source_is_delivered_nowhere(owner, tmp_path):
+    await upload(owner, await make_bundle(tmp_path))
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await owner.tasks.CreateTask(to_deliver(source="sources/small"))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert field_of(refused.value) == "task.delivery"
+    assert "has no remote to push to" in refused.value.details()
+    assert "morningai source add NAME URL" in remedy_of(refused.value)
 
 
 async def test_another_tenant_neither_sets_nor_clears_nor_uses_it(owner, platform, server):

@@ -23,8 +23,9 @@ __all__ = ["platform"]
 APPROVED = Verdict(ApprovalState.APPROVED, "", "")
 REJECTED = Verdict(ApprovalState.REJECTED, "", "not yet")
 POLICY = """
-INSERT INTO tenancy.approval_policies (tenant_id, publishing, tokens_per_task, self_approval, lifetime_seconds)
-VALUES ('{}', {}, {}, {}, {})
+INSERT INTO tenancy.approval_policies
+  (tenant_id, publishing, tokens_per_task, self_approval, lifetime_seconds, unapproved_delivery)
+VALUES ('{}', {}, {}, {}, {}, {})
 """
 DOCUMENT = [api.TASK_KIND_DOCUMENT]
 LIMITED = events.StepFailed(failure=api.Failure(reason="task_limit_reached", message="too much", remedy="ask"))
@@ -47,8 +48,11 @@ def in_turn(*replies):
     return work_on
 
 
-def set_policy(database, tenant, *, publishing=True, tokens="NULL", self_approval=False, seconds=600):
-    database.execute(POLICY.format(tenant.tenant_id, publishing, tokens, self_approval, seconds))
+def set_policy(
+    database, tenant, *, publishing=True, tokens="NULL", self_approval=False, seconds=600, unapproved_delivery=False
+):
+    values = (publishing, tokens, self_approval, seconds, unapproved_delivery)
+    database.execute(POLICY.format(tenant.tenant_id, *values))
 
 
 def key_of(database, tenant, name, scopes="approvals.write,tasks.read", creator="''"):

@@ -17,7 +17,7 @@ from tests.integration.orchestrator.test_task_graph import platform
 
 __all__ = ["platform"]
 STORED = sorted(path.stem for path in FIXTURES.glob("*.json"))
-GOING_ON = [name for name in STORED if not name.endswith("approval")]
+GOING_ON = [name for name in STORED if not name.endswith(("approval", "deliver", "delivery"))]
 EVENTS = "SELECT type, body FROM orchestrator.outbox WHERE task_id = %s AND subject LIKE '%%.task.%%' ORDER BY id"
 
 
@@ -65,10 +65,18 @@ async def test_a_task_of_the_first_graph_ends_on_it_whatever_the_policy_asks_for
     assert database.rows("SELECT 1 FROM orchestrator.approvals") == []
 
 
+async def test_a_push_that_an_earlier_revision_commanded_goes_on_to_its_end(platform, tenant, database, eventually):
+    task_id = restore_task(database, tenant, "graph-3-deliver")
+    await platform(resend_seconds=0.2)
+    ended = "SELECT graph_version, state FROM orchestrator.tasks WHERE task_id = %s"
+    await eventually(lambda: database.rows(ended, task_id) == [(3, "succeeded")])
+
+
+@pytest.mark.parametrize("name", ["graph-2-approval", "graph-3-approval", "graph-3-delivery"])
 async def test_what_was_decided_while_no_orchestrator_ran_takes_effect_when_one_does(
-    platform, tenant, database, eventually
+    platform, tenant, database, eventually, name
 ):
-    task_id = restore_task(database, tenant, "graph-2-approval")
+    task_id = restore_task(database, tenant, name)
     approval_id = database.rows("SELECT approval_id FROM orchestrator.approvals")[0][0]
     sessions = Database(database.dsn("orchestrator_app"))
     await sessions.open()
@@ -78,5 +86,5 @@ async def test_what_was_decided_while_no_orchestrator_ran_takes_effect_when_one_
     await platform()
     ended = "SELECT state FROM orchestrator.tasks WHERE task_id = %s"
     await eventually(lambda: database.rows(ended, task_id) == [("succeeded",)])
-    published = "SELECT count(*) FROM orchestrator.outbox WHERE type LIKE '%%.PublishDocument'"
-    assert database.rows(published) == [(1,)]
+    effects = "SELECT count(*) FROM orchestrator.outbox WHERE type ~ 'PublishDocument|DeliverChange'"
+    assert database.rows(effects) == [(1,)]

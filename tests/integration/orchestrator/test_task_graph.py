@@ -32,6 +32,10 @@ async def never(work, _):
     await asyncio.sleep(3600)
 
 
+async def ignore(session, envelope, message):
+    return None
+
+
 async def on_cancel(session, envelope, message):
     await request_cancel(session, envelope.task_id)
 
@@ -53,6 +57,9 @@ FAQ_DONE = answering(events.FaqGenerated(faq="faqs/1", item_count=5, engine="ext
 DOCUMENT_DONE = answering(
     events.DocumentGenerated(document="documents/1", version=1, content_hash="abc", engine="extractive")
 )
+DELIVERED = answering(
+    events.ChangeDelivered(change="changes/1", repository="https://x/y", branch="fix/x", commit="d" * 40)
+)
 PUBLISHING = Short(on_publish)
 FAILING = answering(events.StepFailed(failure=api.Failure(reason="broken", message="it broke", remedy="mend it")))
 
@@ -60,7 +67,15 @@ FAILING = answering(events.StepFailed(failure=api.Failure(reason="broken", messa
 @pytest.fixture
 def platform(start_service, database, tmp_path):
     async def start(
-        *, index=INDEXED, answer=ANSWERED, faq=FAQ_DONE, document=DOCUMENT_DONE, publish=PUBLISHING, **settings
+        *,
+        index=INDEXED,
+        answer=ANSWERED,
+        faq=FAQ_DONE,
+        document=DOCUMENT_DONE,
+        publish=PUBLISHING,
+        change=None,
+        deliver=DELIVERED,
+        **settings,
     ):
         values = {
             "database_dsn": "dbname=unused",
@@ -80,20 +95,24 @@ def platform(start_service, database, tmp_path):
                 events.IndexSource: index,
                 events.GenerateDocument: document,
                 events.PublishDocument: publish,
+                events.DeliverChange: deliver,
+                events.PatchVerified: Short(ignore),
                 events.CancelWork: cancel,
             },
         )
         await start_service(
             "faqgen", {events.GenerateAnswer: answer, events.GenerateFaq: faq, events.CancelWork: cancel}
         )
+        if change is not None:
+            await start_service("codegen", {events.GenerateChange: change, events.CancelWork: cancel})
         return await start_service("gateway", gateway_handlers(Feed(), lambda: None))
 
     return start
 
 
-async def request_task(gateway, tenant, kinds=ALL_KINDS):
+async def request_task(gateway, tenant, kinds=ALL_KINDS, branch=""):
     task_id = uuid4()
-    message = events.TaskRequested(instruction="what is it?", source="sources/acme", kinds=kinds)
+    message = events.TaskRequested(instruction="what is it?", source="sources/acme", kinds=kinds, branch=branch)
     async with gateway.database.tenant_session(tenant.grant()) as session:
         await session.execute(
             "INSERT INTO tasks (task_id, request_id, principal, instruction, source, kinds, state, trace_id) "

@@ -8,6 +8,7 @@ from morningai.bus.catalogue import message_type, subscriptions_of
 
 def test_a_service_has_one_durable_consumer_per_lane():
     assert [(s.durable, s.stream) for s in subscriptions_of("docs")] == [
+        ("docs-patches", "EVENTS"),
         ("docs-work", "COMMANDS"),
         ("docs-control", "COMMANDS"),
     ]

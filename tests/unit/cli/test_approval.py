@@ -63,6 +63,17 @@ def test_what_is_not_named_of_a_policy_stays(tenant_cli: Cli, script: Script) ->
     assert "a request expires after 12 hours" in said.out
 
 
+def test_a_push_needs_an_approval_until_it_is_said_that_it_needs_none(tenant_cli: Cli, script: Script) -> None:
+    before = tenant_cli("policy", "show")
+    after = tenant_cli("policy", "set", "--no-delivery")
+
+    assert "pushing a change        needs an approval" in before.out
+    assert "pushing a change        needs none" in after.out
+    (request,) = script.requests("SetApprovalPolicy")
+    assert isinstance(request, policies.SetApprovalPolicyRequest)
+    assert request.approval_policy.unapproved_delivery
+
+
 def test_a_watched_task_says_what_it_waits_for() -> None:
     event = tasks_pb2.TaskEvent(type="task.waiting_for_approval", approval=approval())
 

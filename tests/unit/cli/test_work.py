@@ -207,3 +207,20 @@ def _interrupt() -> None:
     import _thread
 
     _thread.interrupt_main()
+
+
+def test_a_change_is_delivered_where_it_is_asked_for(tenant_cli: Cli, script: Script) -> None:
+    tenant_cli("change", "Round half up.", "--source", "shop")
+    tenant_cli("change", "Round half up.", "--source", "shop", "--deliver")
+    tenant_cli("change", "Round half up.", "--source", "shop", "--deliver", "--branch", "fix/rounding")
+
+    asked = [request.task for request in script.requests("CreateTask")]  # type: ignore[attr-defined]
+    assert [task.delivery.branch if task.HasField("delivery") else None for task in asked] == [None, "", "fix/rounding"]
+
+
+def test_a_branch_without_a_delivery_is_refused(tenant_cli: Cli, script: Script) -> None:
+    said = tenant_cli("change", "Round half up.", "--source", "shop", "--branch", "fix/rounding")
+
+    assert said.code == 2
+    assert "Add --deliver to push the change." in said.err
+    assert script.requests("CreateTask") == []

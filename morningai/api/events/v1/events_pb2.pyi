@@ -33,9 +33,12 @@ class TaskRequested(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     KINDS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    BRANCH_FIELD_NUMBER: _builtins.int
     instruction: _builtins.str
     source: _builtins.str
     priority: _tasks_pb2.TaskPriority.ValueType
+    branch: _builtins.str
+    """Where the verified change is pushed; empty for nowhere."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_tasks_pb2.TaskKind.ValueType]: ...
     def __init__(
@@ -45,10 +48,11 @@ class TaskRequested(_message.Message):
         source: _builtins.str = ...,
         kinds: _abc.Iterable[_tasks_pb2.TaskKind.ValueType] | None = ...,
         priority: _tasks_pb2.TaskPriority.ValueType = ...,
+        branch: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instruction", b"instruction", "kinds", b"kinds", "priority", b"priority", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["branch", b"branch", "instruction", b"instruction", "kinds", b"kinds", "priority", b"priority", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -613,9 +617,12 @@ class GenerateChange(_message.Message):
     INSTRUCTION_FIELD_NUMBER: _builtins.int
     SNAPSHOT_FIELD_NUMBER: _builtins.int
     RESUMED_COMMAND_ID_FIELD_NUMBER: _builtins.int
+    HAND_OVER_FIELD_NUMBER: _builtins.int
     instruction: _builtins.str
     resumed_command_id: _builtins.str
     """An earlier command of the same task whose recorded steps count, as far as they go; empty for none."""
+    hand_over: _builtins.bool
+    """Whether docs is given the patch of a verified change, to push it."""
     @_builtins.property
     def snapshot(self) -> Global___Snapshot: ...
     def __init__(
@@ -624,10 +631,11 @@ class GenerateChange(_message.Message):
         instruction: _builtins.str = ...,
         snapshot: Global___Snapshot | None = ...,
         resumed_command_id: _builtins.str = ...,
+        hand_over: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instruction", b"instruction", "resumed_command_id", b"resumed_command_id", "snapshot", b"snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hand_over", b"hand_over", "instruction", b"instruction", "resumed_command_id", b"resumed_command_id", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -644,12 +652,15 @@ class ChangeGenerated(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    PATCH_HASH_FIELD_NUMBER: _builtins.int
     change: _builtins.str
     state: _builtins.str
     """e.g. "verified", "failed", "sandbox_unavailable"."""
     reason: _builtins.str
     engine: _builtins.str
     model: _builtins.str
+    patch_hash: _builtins.str
+    """SHA-256 of the patch; empty when there is none."""
     def __init__(
         self,
         *,
@@ -658,14 +669,118 @@ class ChangeGenerated(_message.Message):
         reason: _builtins.str = ...,
         engine: _builtins.str = ...,
         model: _builtins.str = ...,
+        patch_hash: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "engine", b"engine", "model", b"model", "reason", b"reason", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "engine", b"engine", "model", b"model", "patch_hash", b"patch_hash", "reason", b"reason", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChangeGenerated: _TypeAlias = ChangeGenerated  # noqa: Y015
+
+@_typing.final
+class PatchVerified(_message.Message):
+    """codegen: what docs pushes, if it is told to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGE_FIELD_NUMBER: _builtins.int
+    PATCH_FIELD_NUMBER: _builtins.int
+    change: _builtins.str
+    """changes/{change}"""
+    patch: _builtins.str
+    def __init__(
+        self,
+        *,
+        change: _builtins.str = ...,
+        patch: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "patch", b"patch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PatchVerified: _TypeAlias = PatchVerified  # noqa: Y015
+
+@_typing.final
+class DeliverChange(_message.Message):
+    """To docs, when the policy allows it: push the change as a new branch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGE_FIELD_NUMBER: _builtins.int
+    PATCH_HASH_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    BASE_COMMIT_FIELD_NUMBER: _builtins.int
+    BRANCH_FIELD_NUMBER: _builtins.int
+    INSTRUCTION_FIELD_NUMBER: _builtins.int
+    TRACE_ID_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    change: _builtins.str
+    """changes/{change}"""
+    patch_hash: _builtins.str
+    """SHA-256 of the patch."""
+    source: _builtins.str
+    """sources/{source}"""
+    base_commit: _builtins.str
+    """The commit that the patch was verified against."""
+    branch: _builtins.str
+    instruction: _builtins.str
+    """For the commit's message and date, so that it is the same whenever it is made."""
+    trace_id: _builtins.str
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        change: _builtins.str = ...,
+        patch_hash: _builtins.str = ...,
+        source: _builtins.str = ...,
+        base_commit: _builtins.str = ...,
+        branch: _builtins.str = ...,
+        instruction: _builtins.str = ...,
+        trace_id: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_commit", b"base_commit", "branch", b"branch", "change", b"change", "create_time", b"create_time", "instruction", b"instruction", "patch_hash", b"patch_hash", "source", b"source", "trace_id", b"trace_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeliverChange: _TypeAlias = DeliverChange  # noqa: Y015
+
+@_typing.final
+class ChangeDelivered(_message.Message):
+    """docs: the branch is in the source's remote."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGE_FIELD_NUMBER: _builtins.int
+    REPOSITORY_FIELD_NUMBER: _builtins.int
+    BRANCH_FIELD_NUMBER: _builtins.int
+    COMMIT_FIELD_NUMBER: _builtins.int
+    change: _builtins.str
+    repository: _builtins.str
+    branch: _builtins.str
+    commit: _builtins.str
+    def __init__(
+        self,
+        *,
+        change: _builtins.str = ...,
+        repository: _builtins.str = ...,
+        branch: _builtins.str = ...,
+        commit: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["branch", b"branch", "change", b"change", "commit", b"commit", "repository", b"repository"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeDelivered: _TypeAlias = ChangeDelivered  # noqa: Y015
 
 @_typing.final
 class StepFailed(_message.Message):

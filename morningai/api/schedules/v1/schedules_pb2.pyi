@@ -117,7 +117,9 @@ class Schedule(_message.Message):
     """Changes with every change that somebody makes."""
     @_builtins.property
     def task(self) -> _tasks_pb2.Task:
-        """Its instruction, source, kinds and priority are those of every task that the schedule makes."""
+        """Its instruction, source, kinds, priority and delivery are those of every task that the schedule makes; with a
+        delivery each pushes a branch of its own.
+        """
 
     @_builtins.property
     def cron(self) -> Global___CronTrigger: ...

@@ -31,6 +31,8 @@ class _ApprovalKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Approval
     """A document is published."""
     APPROVAL_KIND_SPENDING: _ApprovalKind.ValueType  # 2
     """The task spends more than the policy lets it without an approval."""
+    APPROVAL_KIND_DELIVERY: _ApprovalKind.ValueType  # 3
+    """A change is pushed as a branch."""
 
 class ApprovalKind(_ApprovalKind, metaclass=_ApprovalKindEnumTypeWrapper):
     """What the tenant's policy asks a person for."""
@@ -40,6 +42,8 @@ APPROVAL_KIND_PUBLISHING: ApprovalKind.ValueType  # 1
 """A document is published."""
 APPROVAL_KIND_SPENDING: ApprovalKind.ValueType  # 2
 """The task spends more than the policy lets it without an approval."""
+APPROVAL_KIND_DELIVERY: ApprovalKind.ValueType  # 3
+"""A change is pushed as a branch."""
 Global___ApprovalKind: _TypeAlias = ApprovalKind  # noqa: Y015
 
 class _ApprovalState:
@@ -99,9 +103,9 @@ class Approval(_message.Message):
     requester: _builtins.str
     """Who asked for the task."""
     resource: _builtins.str
-    """What takes effect when it is approved, e.g. documents/{document}; empty for spending."""
+    """What takes effect when it is approved: documents/{document} or changes/{change}; empty for spending."""
     version: _builtins.int
-    """Of the resource: this version alone, under this hash."""
+    """Of a document: this version alone. The hash is that of the content, or of the patch."""
     content_hash: _builtins.str
     summary: _builtins.str
     """What it is about, in one line."""

@@ -182,8 +182,9 @@ class Step(_message.Message):
     ENGINE_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    COMMIT_FIELD_NUMBER: _builtins.int
     step: _builtins.str
-    """"index", "answer", "faq", "document", "change" or "publish"."""
+    """"index", "answer", "faq", "document", "change", "publish" or "deliver"."""
     service: _builtins.str
     """The service that does it."""
     state: Global___StepState.ValueType
@@ -193,6 +194,8 @@ class Step(_message.Message):
     """One line about the result."""
     engine: _builtins.str
     model: _builtins.str
+    commit: _builtins.str
+    """Of "deliver": the commit that the branch points to."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -212,14 +215,41 @@ class Step(_message.Message):
         engine: _builtins.str = ...,
         model: _builtins.str = ...,
         failure: Global___Failure | None = ...,
+        commit: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "failure", b"failure", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "engine", b"engine", "failure", b"failure", "model", b"model", "result", b"result", "service", b"service", "start_time", b"start_time", "state", b"state", "step", b"step", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "end_time", b"end_time", "engine", b"engine", "failure", b"failure", "model", b"model", "result", b"result", "service", b"service", "start_time", b"start_time", "state", b"state", "step", b"step", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Step: _TypeAlias = Step  # noqa: Y015
+
+@_typing.final
+class Delivery(_message.Message):
+    """Where the change of a task goes once it is verified: a new branch in the source's remote."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BRANCH_FIELD_NUMBER: _builtins.int
+    COMMIT_FIELD_NUMBER: _builtins.int
+    branch: _builtins.str
+    """At most 200 of letters, digits and "._/-"; morningai/{task} when empty."""
+    commit: _builtins.str
+    """The commit that was pushed; empty before that. Output only."""
+    def __init__(
+        self,
+        *,
+        branch: _builtins.str = ...,
+        commit: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["branch", b"branch", "commit", b"commit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
 
 @_typing.final
 class Task(_message.Message):
@@ -238,6 +268,7 @@ class Task(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     QUEUE_PLACE_FIELD_NUMBER: _builtins.int
+    DELIVERY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tasks/{task}"""
     instruction: _builtins.str
@@ -262,6 +293,10 @@ class Task(_message.Message):
     def queue_place(self) -> Global___QueuePlace:
         """From GetTask, while the task is queued and it is known."""
 
+    @_builtins.property
+    def delivery(self) -> Global___Delivery:
+        """Only with the kind CHANGE and a source that has a remote; absent, the change stays in MorningAI."""
+
     def __init__(
         self,
         *,
@@ -278,10 +313,11 @@ class Task(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         priority: Global___TaskPriority.ValueType = ...,
         queue_place: Global___QueuePlace | None = ...,
+        delivery: Global___Delivery | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "failure", b"failure", "queue_place", b"queue_place", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delivery", b"delivery", "end_time", b"end_time", "failure", b"failure", "queue_place", b"queue_place", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "failure", b"failure", "instruction", b"instruction", "kinds", b"kinds", "name", b"name", "priority", b"priority", "queue_place", b"queue_place", "source", b"source", "state", b"state", "steps", b"steps", "trace_id", b"trace_id", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delivery", b"delivery", "end_time", b"end_time", "failure", b"failure", "instruction", b"instruction", "kinds", b"kinds", "name", b"name", "priority", b"priority", "queue_place", b"queue_place", "source", b"source", "state", b"state", "steps", b"steps", "trace_id", b"trace_id", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

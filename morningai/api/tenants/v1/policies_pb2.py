@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from morningai.api.options.v1 import options_pb2 as morningai_dot_api_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'morningai/api/tenants/v1/policies.proto\x12\x18morningai.api.tenants.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&morningai/api/options/v1/options.proto\"\xc7\x01\n\x0e\x41pprovalPolicy\x12\x12\n\npublishing\x18\x01 \x01(\x08\x12\x17\n\x0ftokens_per_task\x18\x02 \x01(\x03\x12\x16\n\x0emoney_per_task\x18\x03 \x01(\x03\x12\x15\n\rself_approval\x18\x04 \x01(\x08\x12+\n\x08lifetime\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x08set_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x1a\n\x18GetApprovalPolicyRequest\"]\n\x18SetApprovalPolicyRequest\x12\x41\n\x0f\x61pproval_policy\x18\x01 \x01(\x0b\x32(.morningai.api.tenants.v1.ApprovalPolicy2\xac\x02\n\rPolicyService\x12\x83\x01\n\x11GetApprovalPolicy\x12\x32.morningai.api.tenants.v1.GetApprovalPolicyRequest\x1a(.morningai.api.tenants.v1.ApprovalPolicy\"\x10\x8a\xb5\x18\x0ctenants.read\x12\x94\x01\n\x11SetApprovalPolicy\x12\x32.morningai.api.tenants.v1.SetApprovalPolicyRequest\x1a(.morningai.api.tenants.v1.ApprovalPolicy\"!\x8a\xb5\x18\rtenants.write\xaa\xb5\x18\x0cpolicies.setb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'morningai/api/tenants/v1/policies.proto\x12\x18morningai.api.tenants.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&morningai/api/options/v1/options.proto\"\xe4\x01\n\x0e\x41pprovalPolicy\x12\x12\n\npublishing\x18\x01 \x01(\x08\x12\x17\n\x0ftokens_per_task\x18\x02 \x01(\x03\x12\x16\n\x0emoney_per_task\x18\x03 \x01(\x03\x12\x15\n\rself_approval\x18\x04 \x01(\x08\x12+\n\x08lifetime\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x08set_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1b\n\x13unapproved_delivery\x18\x1e \x01(\x08\"\x1a\n\x18GetApprovalPolicyRequest\"]\n\x18SetApprovalPolicyRequest\x12\x41\n\x0f\x61pproval_policy\x18\x01 \x01(\x0b\x32(.morningai.api.tenants.v1.ApprovalPolicy2\xac\x02\n\rPolicyService\x12\x83\x01\n\x11GetApprovalPolicy\x12\x32.morningai.api.tenants.v1.GetApprovalPolicyRequest\x1a(.morningai.api.tenants.v1.ApprovalPolicy\"\x10\x8a\xb5\x18\x0ctenants.read\x12\x94\x01\n\x11SetApprovalPolicy\x12\x32.morningai.api.tenants.v1.SetApprovalPolicyRequest\x1a(.morningai.api.tenants.v1.ApprovalPolicy\"!\x8a\xb5\x18\rtenants.write\xaa\xb5\x18\x0cpolicies.setb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,11 +39,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POLICYSERVICE'].methods_by_name['SetApprovalPolicy']._loaded_options = None
   _globals['_POLICYSERVICE'].methods_by_name['SetApprovalPolicy']._serialized_options = b'\212\265\030\rtenants.write\252\265\030\014policies.set'
   _globals['_APPROVALPOLICY']._serialized_start=175
-  _globals['_APPROVALPOLICY']._serialized_end=374
-  _globals['_GETAPPROVALPOLICYREQUEST']._serialized_start=376
-  _globals['_GETAPPROVALPOLICYREQUEST']._serialized_end=402
-  _globals['_SETAPPROVALPOLICYREQUEST']._serialized_start=404
-  _globals['_SETAPPROVALPOLICYREQUEST']._serialized_end=497
-  _globals['_POLICYSERVICE']._serialized_start=500
-  _globals['_POLICYSERVICE']._serialized_end=800
+  _globals['_APPROVALPOLICY']._serialized_end=403
+  _globals['_GETAPPROVALPOLICYREQUEST']._serialized_start=405
+  _globals['_GETAPPROVALPOLICYREQUEST']._serialized_end=431
+  _globals['_SETAPPROVALPOLICYREQUEST']._serialized_start=433
+  _globals['_SETAPPROVALPOLICYREQUEST']._serialized_end=526
+  _globals['_POLICYSERVICE']._serialized_start=529
+  _globals['_POLICYSERVICE']._serialized_end=829
 # @@protoc_insertion_point(module_scope)

@@ -28,6 +28,7 @@ class ApprovalPolicy(_message.Message):
     SELF_APPROVAL_FIELD_NUMBER: _builtins.int
     LIFETIME_FIELD_NUMBER: _builtins.int
     SET_TIME_FIELD_NUMBER: _builtins.int
+    UNAPPROVED_DELIVERY_FIELD_NUMBER: _builtins.int
     publishing: _builtins.bool
     """Before a document is published."""
     tokens_per_task: _builtins.int
@@ -36,6 +37,8 @@ class ApprovalPolicy(_message.Message):
     """Before a task spends more than this, in millionths of the currency; 0: no limit."""
     self_approval: _builtins.bool
     """Whether whoever asked for a task may approve it."""
+    unapproved_delivery: _builtins.bool
+    """Whether a verified change is pushed as a branch without an approval."""
     @_builtins.property
     def lifetime(self) -> _duration_pb2.Duration:
         """How long a request can be decided: a minute to 14 days; 7 days when not set."""
@@ -53,10 +56,11 @@ class ApprovalPolicy(_message.Message):
         self_approval: _builtins.bool = ...,
         lifetime: _duration_pb2.Duration | None = ...,
         set_time: _timestamp_pb2.Timestamp | None = ...,
+        unapproved_delivery: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lifetime", b"lifetime", "set_time", b"set_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lifetime", b"lifetime", "money_per_task", b"money_per_task", "publishing", b"publishing", "self_approval", b"self_approval", "set_time", b"set_time", "tokens_per_task", b"tokens_per_task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lifetime", b"lifetime", "money_per_task", b"money_per_task", "publishing", b"publishing", "self_approval", b"self_approval", "set_time", b"set_time", "tokens_per_task", b"tokens_per_task", "unapproved_delivery", b"unapproved_delivery"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
