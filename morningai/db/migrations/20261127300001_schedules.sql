@@ -73,7 +73,7 @@ BEGIN
     RAISE EXCEPTION 'only a caller who may ask for tasks opens a schedule' USING ERRCODE = 'insufficient_privilege';
   END IF;
   INSERT INTO kernel.tasks AS t (tenant_id, task_id, principal, schedule_id)
-  VALUES (kernel.tenant_id(), opened, proof.principal, opened)
+  VALUES (proof.tenant_id, opened, proof.principal, opened)
   ON CONFLICT (tenant_id, task_id) DO UPDATE SET principal = excluded.principal, opened_at = now(), closed_at = NULL
   WHERE t.schedule_id = t.task_id;
   IF NOT FOUND THEN
@@ -95,7 +95,7 @@ DECLARE proof kernel.proof := kernel.current_proof();
 BEGIN
   IF kernel.tenant_id() IS NULL OR proof.kind IS DISTINCT FROM 's' OR NOT EXISTS (
     SELECT FROM kernel.tasks AS t
-    WHERE tenant_id = kernel.tenant_id() AND t.task_id = proof.task_id AND t.schedule_id = t.task_id AND t.closed_at IS NULL
+    WHERE t.tenant_id = proof.tenant_id AND t.task_id = proof.task_id AND t.schedule_id = t.task_id AND t.closed_at IS NULL
   ) THEN
     RAISE EXCEPTION 'only an open schedule fires' USING ERRCODE = 'insufficient_privilege';
   END IF;
@@ -103,7 +103,7 @@ BEGIN
     RAISE EXCEPTION 'whom schedule % acts for may not ask for tasks', proof.task_id USING ERRCODE = 'insufficient_privilege';
   END IF;
   INSERT INTO kernel.tasks (tenant_id, task_id, principal, schedule_id)
-  VALUES (kernel.tenant_id(), fired, proof.principal, proof.task_id) ON CONFLICT DO NOTHING;
+  VALUES (proof.tenant_id, fired, proof.principal, proof.task_id) ON CONFLICT DO NOTHING;
 END $$;
 
 DO $$

@@ -284,7 +284,7 @@ MUTATIONS = {
     "no seal": ("proof.kind IS DISTINCT FROM 's' OR NOT EXISTS", "false AND NOT EXISTS"),
     "any task's seal": (" AND t.schedule_id = t.task_id", ""),
     "a closed schedule": (" AND t.closed_at IS NULL", ""),
-    "no tenant filter": ("WHERE tenant_id = kernel.tenant_id() AND", "WHERE"),
+    "no tenant filter": ("WHERE t.tenant_id = proof.tenant_id AND", "WHERE"),
     "no check of the principal": ("NOT tenancy.principal_may('tasks.write')", "false"),
 }
 

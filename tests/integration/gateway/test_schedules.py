@@ -159,7 +159,7 @@ async def test_what_is_done_to_a_schedule_is_in_the_audit_log(client):
     await client.schedules.PauseSchedule(api.PauseScheduleRequest(name=made.name))
     await client.schedules.ResumeSchedule(api.ResumeScheduleRequest(name=made.name))
     await client.schedules.DeleteSchedule(api.DeleteScheduleRequest(name=made.name))
-    entries = (await client.audit.ListAuditEntries(audit.ListAuditEntriesRequest())).audit_entries
+    entries = (await client.audit.ListAuditEntries(audit.ListAuditEntriesRequest())).entries
     done = [entry.action for entry in entries if entry.resource == made.name]
     assert done == [f"schedules.{action}" for action in ("delete", "resume", "pause", "create")]
 
