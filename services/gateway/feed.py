@@ -15,6 +15,8 @@ from services.gateway.repository import tasks as repository
 
 # Whoever said that there is something new may not have been heard: look again after this long.
 LOOK_AGAIN_SECONDS = 5.0
+# A key may have been revoked meanwhile.
+PROVE_AGAIN_SECONDS = 0.5
 # A watcher that is behind by more finds its events in the tables.
 MOST_ARRIVED = 200
 ENDED_VALUES = frozenset(api.TaskState.Value(f"TASK_STATE_{state.upper()}") for state in ENDED)
@@ -40,16 +42,25 @@ class Watch:
         self.behind = True
         self.changed.set()
 
-    async def following(self, sequence: int) -> list[api.TaskEvent]:
-        """Those that follow without a gap; empty when it is time to look for them."""
+    async def following(self, sequence: int, prove: Callable[[], Awaitable[str]]) -> list[api.TaskEvent]:
+        """Those that follow without a gap; empty when it is time to look for them. Raises what `prove` does."""
+        give_up = asyncio.get_running_loop().time() + LOOK_AGAIN_SECONDS
+        while not await self._has(sequence + 1, seconds=PROVE_AGAIN_SECONDS):
+            await prove()
+            if asyncio.get_running_loop().time() >= give_up:
+                return []
+        return self._taken(sequence)
+
+    async def _has(self, sequence: int, *, seconds: float) -> bool:
+        """Or there may be more in the tables."""
         try:
-            async with asyncio.timeout(LOOK_AGAIN_SECONDS):
-                while sequence + 1 not in self.arrived and not self.behind:
+            async with asyncio.timeout(seconds):
+                while sequence not in self.arrived and not self.behind:
                     self.changed.clear()
                     await self.changed.wait()
         except TimeoutError:
-            return []
-        return self._taken(sequence)
+            return False
+        return True
 
     def _taken(self, sequence: int) -> list[api.TaskEvent]:
         found: list[api.TaskEvent] = []
@@ -96,7 +107,7 @@ class Feed:
                         return
                 if events is None:
                     return
-                arrived = [] if len(events) == repository.MOST_EVENTS else await watch.following(after)
+                arrived = [] if len(events) == repository.MOST_EVENTS else await watch.following(after, prove)
 
     @contextmanager
     def _watching(self, task_id: UUID) -> Iterator[Watch]:

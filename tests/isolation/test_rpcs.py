@@ -305,7 +305,7 @@ def not_refused(world: World, path: str, tried: dict[str, Outcome]) -> dict[str,
     return {name: made for name, made in tried.items() if name in served and made.code not in REFUSED}
 
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(480)]  # the tries share one setup
 
 
 @pytest.mark.parametrize("path", PUBLIC)

@@ -15,7 +15,7 @@ REQUIRED = (
 @pytest.fixture(autouse=True)
 def _complete(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in REQUIRED:
-        monkeypatch.setenv(f"MORNINGAI_{name}", "x")
+        monkeypatch.setenv(f"MORNINGAI_{name}", "host=x")
 
 
 def test_the_keys_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:

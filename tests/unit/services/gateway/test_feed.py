@@ -10,6 +10,7 @@ import pytest
 
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.db.session import Database, Session
+from morningai.errors import Unauthenticated
 from services.gateway.feed import LOOK_AGAIN_SECONDS, MOST_ARRIVED, Feed
 
 WATCHED, OTHER = UUID(int=1), UUID(int=2)
@@ -126,3 +127,18 @@ async def test_a_watch_does_not_look_for_the_events_of_other_tasks(watching: Wat
     watching.feed.changed_elsewhere(OTHER)
     await asyncio.sleep(LOOK_AGAIN_SECONDS / 10)
     assert (watching.kept.count, watching.given.empty()) == (1, True)
+
+
+async def test_a_watch_ends_when_its_key_is_revoked_though_nothing_happens() -> None:
+    proofs = [True, True]
+
+    async def prove_twice() -> str:
+        if not proofs:
+            raise Unauthenticated("The key is revoked.")
+        proofs.pop()
+        return "a grant"
+
+    events = Feed().events(cast(Database, Kept()), prove_twice, WATCHED, after=0)
+    with pytest.raises(Unauthenticated):
+        async with asyncio.timeout(LOOK_AGAIN_SECONDS / 2):
+            await anext(events)
