@@ -62,7 +62,7 @@ CASES = {
     "a remote helper": Case(INVALID, "remote_uri", "https", remote("ext::sh -c id")),
     "plain http": Case(INVALID, "remote_uri", "https", remote("http://example.com/a.git")),
     "a local path": Case(INVALID, "remote_uri", "https", remote("/etc")),
-    "a loopback address": Case(INVALID, "remote_uri", "public", remote("https://127.0.0.1/a.git")),
+    "a loopback address": Case(INVALID, "remote_uri", "public", remote("https://127.0.0.2/a.git")),
     "the metadata service": Case(INVALID, "remote_uri", "public", remote("https://169.254.169.254/a.git")),
     "a private address over ssh": Case(INVALID, "remote_uri", "public", remote("ssh://git@10.0.0.1/a.git")),
     "a loopback address in IPv6": Case(INVALID, "remote_uri", "public", remote("https://[::ffff:127.0.0.1]/a.git")),

@@ -6,12 +6,11 @@ import asyncio
 from contextlib import AsyncExitStack, ExitStack
 
 import pytest
-from nats.errors import Error as NatsError
 
 from morningai.bus.catalogue import subscriptions_of
 from morningai.bus.permissions import SERVICES
 from morningai.bus.topology import STREAMS
-from tests.door import Connected, door_settings, live_of, open_door, replay_of
+from tests.door import door_settings, live_of, open_door, replay_of
 from tests.integration.gateway.platform import running_process, wait_until_healthy
 from tests.integration.tenancy.test_subscribers import acknowledged, bodies, publish, replay_state
 
@@ -57,14 +56,6 @@ async def test_the_door_that_is_left_lets_in_and_takes_acknowledgements(doors, c
     assert (await replay_state(spectator, tenant)).num_ack_pending == 0
     after = await connect(tenant.api_key)
     assert after.client.is_connected
-
-
-async def test_two_doors_let_in_no_more_connections_than_one(database, nats_url, tmp_path, connect, tenant):
-    settings = door_settings(database, nats_url, tmp_path, connections_per_tenant=3)
-    async with open_door(settings), open_door(settings):
-        tried = await asyncio.gather(*(connect(tenant.api_key) for _ in range(10)), return_exceptions=True)
-        assert sum(isinstance(each, Connected) for each in tried) <= 3
-        assert all(isinstance(each, Connected | NatsError) for each in tried)
 
 
 async def test_two_that_start_at_once_make_the_streams_and_consumers_once(database, nats_url, tmp_path, spectator):
