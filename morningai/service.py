@@ -98,12 +98,22 @@ async def serve(make: Callable[[], Service]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     service = make()
-    await service.database.open()
-    await _audit(service)
-    for check in service.starting:
-        await check()
     liveness = Liveness(stuck_seconds=service.settings.stuck_seconds)
-    bus, relay = await _connect(service, liveness)
+    connecting = asyncio.create_task(_connect(service, liveness), name="connect")
+    await asyncio.wait({connecting, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    if not connecting.done():  # it may wait for what never comes, and has begun nothing
+        await end(connecting)
+        await service.database.close()
+        return
+    bus, relay = connecting.result()
+    tasks = await _start(service, bus, relay, liveness)
+    log.info("service.started", address=service.settings.grpc_address)
+    await _wait(stop, tasks)
+    log.info("service.stopping")
+    await _stop(service, bus, tasks)
+
+
+async def _start(service: Service, bus: Bus, relay: Relay, liveness: Liveness) -> list[asyncio.Task[None]]:
     sweeper = Sweeper(service.name, service.settings, service.retention)
     tasks = [asyncio.create_task(relay.run(), name="relay"), asyncio.create_task(sweeper.run(), name="sweeper")]
     tasks += [asyncio.create_task(background()) for background in service.background]
@@ -111,10 +121,7 @@ async def serve(make: Callable[[], Service]) -> None:
     await bus.start()
     tasks.append(asyncio.create_task(keep_health(liveness, service.rpc.set_serving), name="health"))
     gc.freeze()  # what was imported stays: full collections need not look at it again
-    log.info("service.started", address=service.settings.grpc_address)
-    await _wait(stop, tasks)
-    log.info("service.stopping")
-    await _stop(service, bus, tasks)
+    return tasks
 
 
 async def _audit(service: Service) -> None:
@@ -125,6 +132,10 @@ async def _audit(service: Service) -> None:
 
 
 async def _connect(service: Service, liveness: Liveness) -> tuple[Bus, Relay]:
+    await service.database.open()
+    await _audit(service)
+    for check in service.starting:
+        await check()
     nats, jetstream = await broker.connect(service.name, service.settings)
     ack_wait_seconds, replicas = service.settings.ack_wait_seconds, service.settings.bus_replicas
     if service.name == BUS_OWNER:

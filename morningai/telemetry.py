@@ -121,3 +121,11 @@ def continued_span(name: str, traceparent: str) -> Iterator[Span]:
     call = Link(trace.get_current_span().get_span_context())
     with tracer.start_as_current_span(name, context=context_of(traceparent), links=[call]) as span:
         yield span
+
+
+@contextmanager
+def new_trace(name: str) -> Iterator[Span]:
+    """A span that begins a trace, for work that recurs; what brought it about is linked."""
+    cause = Link(trace.get_current_span().get_span_context())
+    with tracer.start_as_current_span(name, context=Context(), links=[cause]) as span:
+        yield span

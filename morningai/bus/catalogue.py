@@ -116,6 +116,7 @@ CATALOGUE: tuple[MessageType, ...] = (
     _command(events.StartTask, ("orchestrator",), {"orchestrator": "control"}),
     _command(events.StepTimedOut, ("orchestrator",), {"orchestrator": "control"}),
     _command(events.ApprovalDue, ("orchestrator",), {"orchestrator": "control"}),
+    _command(events.ScheduleDue, ("gateway",), {"gateway": "control"}),
 )
 BY_NAME: Mapping[str, MessageType] = {message.name: message for message in CATALOGUE}
 

@@ -17,6 +17,7 @@ from morningai.api.answers.v1 import answers_pb2_grpc
 from morningai.api.changes.v1 import changes_pb2_grpc
 from morningai.api.documents.v1 import documents_pb2_grpc
 from morningai.api.faqs.v1 import faqs_pb2_grpc
+from morningai.api.schedules.v1 import schedules_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.sources.v1 import sources_pb2_grpc
 from morningai.api.subscriptions.v1 import subscriptions_pb2_grpc
@@ -63,6 +64,7 @@ class Gateway:
         self._metadata = (("authorization", f"Bearer {key}"), *named)
         self._sleep = sleep
         self.tasks = tasks_pb2_grpc.TaskServiceStub(self._channel)
+        self.schedules = schedules_pb2_grpc.ScheduleServiceStub(self._channel)
         self.sources = sources_pb2_grpc.SourceServiceStub(self._channel)
         self.answers = answers_pb2_grpc.AnswerServiceStub(self._channel)
         self.faqs = faqs_pb2_grpc.FaqServiceStub(self._channel)

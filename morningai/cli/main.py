@@ -24,6 +24,7 @@ from morningai.cli.commands import (
     model,
     policy,
     proof_key,
+    schedule,
     source,
     task,
     tenant,
@@ -63,7 +64,7 @@ def make_app() -> typer.Typer:
     )
     app.callback()(_no_options)
     administration = (tenant, member, key, policy, limits, usage, audit, dead_letter)
-    work_commands = (source, work, task, approval, document, webhook)
+    work_commands = (source, work, task, schedule, approval, document, webhook)
     for commands in (up, *work_commands, *administration, trace, model, bus, proof_key, demo):
         commands.register(app)
     return app

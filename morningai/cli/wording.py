@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from morningai.api.answers.v1.answers_pb2 import Evidence, Provenance
 from morningai.api.changes.v1 import changes_pb2 as changes
+from morningai.api.schedules.v1 import schedules_pb2 as schedules
 from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.subscriptions.v1 import subscriptions_pb2 as subscriptions
 from morningai.api.tasks.v1 import approvals_pb2 as approvals
@@ -58,6 +59,14 @@ def task_kind(kind: int) -> str:
 
 def task_priority(priority: int) -> str:
     return _word(tasks.TaskPriority.DESCRIPTOR, priority)
+
+
+def schedule_state(state: int) -> str:
+    return _word(schedules.ScheduleState.DESCRIPTOR, state)
+
+
+def missed_policy(policy: int) -> str:
+    return _word(schedules.MissedPolicy.DESCRIPTOR, policy)
 
 
 def source_kind(kind: int) -> str:

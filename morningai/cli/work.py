@@ -50,7 +50,7 @@ def run_task(
             instruction,
             source=source_name(gateway, source),
             kinds=kinds,
-            priority=PRIORITIES[priority],
+            priority=priority,
             delivery=delivery,
         )
         invocation.output.note(f"{task.name} · trace {task.trace_id}")
@@ -63,13 +63,20 @@ def create_task(
     *,
     source: str,
     kinds: Sequence[str],
-    priority: api.TaskPriority.ValueType = api.TASK_PRIORITY_NORMAL,
+    priority: str = "normal",
     delivery: api.Delivery | None = None,
 ) -> api.Task:
     """The request_id makes a repetition after a lost reply the same task."""
-    wanted = [KINDS[kind] for kind in dict.fromkeys(kinds)]
-    task = api.Task(instruction=instruction, source=source, kinds=wanted, priority=priority, delivery=delivery)
+    task = new_task(instruction, source=source, kinds=kinds, priority=priority)
+    if delivery is not None:
+        task.delivery.CopyFrom(delivery)
     return gateway.call(gateway.tasks.CreateTask, api.CreateTaskRequest(task=task, request_id=str(uuid4())))
+
+
+def new_task(instruction: str, *, source: str, kinds: Sequence[str], priority: str) -> api.Task:
+    """What is asked for, by its words."""
+    wanted = [KINDS[kind] for kind in dict.fromkeys(kinds)]
+    return api.Task(instruction=instruction, source=source, kinds=wanted, priority=PRIORITIES[priority])
 
 
 def watch_to_the_end(output: Output, gateway: Gateway, name: str) -> ExitCode:

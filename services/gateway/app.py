@@ -10,6 +10,7 @@ from morningai.api.answers.v1 import answers_pb2
 from morningai.api.changes.v1 import changes_pb2
 from morningai.api.documents.v1 import documents_pb2
 from morningai.api.faqs.v1 import faqs_pb2
+from morningai.api.schedules.v1 import schedules_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2
 from morningai.api.subscriptions.v1 import subscriptions_pb2_grpc
 from morningai.api.tasks.v1 import tasks_pb2_grpc
@@ -40,6 +41,7 @@ from morningai.service import Service, make_database
 from services.gateway.authentication import Authenticator
 from services.gateway.feed import Feed
 from services.gateway.forwarder import Forwarder
+from services.gateway.grpc_api.schedules import ScheduleServicer
 from services.gateway.grpc_api.tasks import TaskServicer
 from services.gateway.grpc_api.webhooks import SubscriptionServicer
 from services.gateway.handlers import make_handlers
@@ -50,7 +52,11 @@ from services.gateway.sender import Sender
 from services.gateway.settings import Settings
 
 NAME = "gateway"
-OWN = ("morningai.api.tasks.v1.TaskService", "morningai.api.subscriptions.v1.SubscriptionService")
+OWN = (
+    "morningai.api.tasks.v1.TaskService",
+    "morningai.api.schedules.v1.ScheduleService",
+    "morningai.api.subscriptions.v1.SubscriptionService",
+)
 
 
 ROUTES = {
@@ -140,6 +146,8 @@ def make_service(settings: Settings) -> Service:
         orchestrator=channels["orchestrator"],
     )
     tasks_pb2_grpc.add_TaskServiceServicer_to_server(servicer, rpc.server)
+    schedules = ScheduleServicer(database, docs=channels["docs"])
+    schedules_pb2_grpc.add_ScheduleServiceServicer_to_server(schedules, rpc.server)
     vault = Vault(KeyRing.parse(settings.secret_keys.get_secret_value()))
     poster = make_poster(settings)
     sender = Sender(Database(settings.sender_dsn, max_connections=SENDER_CONNECTIONS), poster, vault, settings)

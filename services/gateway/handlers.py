@@ -1,4 +1,5 @@
-"""Applies the orchestrator's task events to the read model, in order, and keeps them as the feed and for webhooks."""
+"""Applies the orchestrator's task events to the read model, in order, and keeps them as the feed and for webhooks;
+fires schedules."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from morningai.db.session import Session
 from morningai.errors import Poison
 from services.gateway.domain.tasks import apply_change
 from services.gateway.feed import Feed
+from services.gateway.firing import on_schedule_due
 from services.gateway.messages import PUBLIC_TYPES, change_of, event_type_of, webhook_body
 from services.gateway.repository import tasks as repository
 from services.gateway.repository import webhooks
@@ -43,7 +45,7 @@ def make_handlers(feed: Feed, wake_sender: Callable[[], None]) -> Handlers:
         if await insert_deliveries(session, envelope, message):
             session.after_commit.append(wake_sender)
 
-    return {kind: Short(on_task_event) for kind in TASK_EVENTS}
+    return {**{kind: Short(on_task_event) for kind in TASK_EVENTS}, events.ScheduleDue: Short(on_schedule_due)}
 
 
 async def insert_deliveries(session: Session, envelope: Envelope, message: Message) -> int:

@@ -21,7 +21,7 @@ from tests.chaos.auditor.audit import audit
 from tests.chaos.driver import Run
 from tests.chaos.evidence import FAULTS
 from tests.chaos.faults import read_lines
-from tests.chaos.load import Load, customers
+from tests.chaos.load import Load, customers, slug_in
 from tests.chaos.platform import ChaosPlatform
 from tests.chaos.points import POINTS
 from tests.chaos.proxy import running_loop
@@ -50,7 +50,9 @@ def run(seed: int, tasks: int, kills: int) -> Summary:
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix=f"chaos-{seed}-"))
     with ExitStack() as stack:
-        model = stack.enter_context(scripted_model(make=partial(RecordingModelServer, folder=folder)))
+        model = stack.enter_context(
+            scripted_model(make=partial(RecordingModelServer, folder=folder, tenant_of=slug_in))
+        )
         platform = ChaosPlatform(folder, stack.enter_context(running_loop()), model.settings | SETTINGS)
         stack.callback(platform.stop)
         platform.start()

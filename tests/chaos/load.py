@@ -98,6 +98,20 @@ class Seen:
             self.problems.append(text)
 
 
+def slug_of(number: int) -> str:
+    return f"chaos-{number}"
+
+
+def word_of(number: int) -> str:
+    return f"zepchaos{'abcdefgh'[number]}"
+
+
+def slug_in(prompt: str) -> str | None:
+    """Whose prompt it is, by the tenant's word; None where it does not say."""
+    found = [slug_of(number) for number in range(TENANTS) if word_of(number) in prompt]
+    return found[0] if len(found) == 1 else None
+
+
 def teach(model: ScriptedModel, word: str) -> None:
     slowly = {"delay_seconds": ANSWER_SECONDS}
     model.teach(word, ANSWERING, replies=(answer_about(word).model_copy(update=slowly),))
@@ -112,7 +126,7 @@ def customers(platform: ChaosPlatform, model: ScriptedModel, receiver: str) -> I
 
 
 def _customer(platform: ChaosPlatform, model: ScriptedModel, receiver: str, stack: ExitStack, number: int) -> Customer:
-    slug, word = f"chaos-{number}", f"zepchaos{'abcdefgh'[number]}"
+    slug, word = slug_of(number), word_of(number)
     teach(model, word)
     with platform.operator() as operator:
         made = operator.call(

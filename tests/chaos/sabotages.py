@@ -14,7 +14,7 @@ import pytest
 from tests.chaos import load, rest
 from tests.chaos.__main__ import SETTINGS
 from tests.chaos.auditor.audit import audit
-from tests.chaos.load import Load, Order, customers
+from tests.chaos.load import Load, Order, customers, slug_in
 from tests.chaos.platform import ChaosPlatform
 from tests.chaos.proxy import running_loop
 from tests.chaos.recorders.model import RecordingModelServer
@@ -46,7 +46,8 @@ def found(tmp_path, monkeypatch):
 
     def run(*patches):
         with ExitStack() as stack:
-            model = stack.enter_context(scripted_model(make=partial(RecordingModelServer, folder=tmp_path)))
+            server = partial(RecordingModelServer, folder=tmp_path, tenant_of=slug_in)
+            model = stack.enter_context(scripted_model(make=server))
             platform = ChaosPlatform(
                 tmp_path, stack.enter_context(running_loop()), model.settings | SETTINGS, patches=patches
             )

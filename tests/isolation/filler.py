@@ -70,6 +70,7 @@ def fill(
         connection.execute("SELECT kernel.open_session(%s)", (tenant.grant(),))
         for number in (*range(count), loose_number, SPARE):
             _open_task(connection, tenant, task_id=numbered("task_id", number))
+            _open_schedule(connection, tenant, schedule_id=numbered("schedule_id", number))
         for table in tables:
             has_rows = connection.execute(
                 f"SELECT 1 FROM {table} WHERE tenant_id = %s LIMIT 1", (tenant.tenant_id,)
@@ -131,6 +132,16 @@ def _open_task(connection: psycopg.Connection[tuple[object, ...]], tenant: TestT
     """What the gateway's first message of a task does: messages belong to tasks that were accepted."""
     statement = "INSERT INTO kernel.tasks (tenant_id, task_id, principal) VALUES (%s, %s, 'key:mk_test')"
     connection.execute(statement, (tenant.tenant_id, task_id))
+
+
+def _open_schedule(
+    connection: psycopg.Connection[tuple[object, ...]], tenant: TestTenant, *, schedule_id: UUID
+) -> None:
+    """Whose timer's seals are good."""
+    statement = (
+        "INSERT INTO kernel.tasks (tenant_id, task_id, schedule_id, principal) VALUES (%s, %s, %s, 'key:mk_test')"
+    )
+    connection.execute(statement, (tenant.tenant_id, schedule_id, schedule_id))
 
 
 def _text(column: Column, number: int) -> str:

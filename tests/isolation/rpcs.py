@@ -22,7 +22,8 @@ NAME = re.compile(r"[a-z][a-zA-Z_-]*(/[^/\s]+)+")
 IDENTIFIER = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CREATIONS = ("Create", "Upload")
 READINGS = ("Get", "List", "Watch", "Search", "Export")
-NAMES_NOTHING = ("page_token", "etag", "filter", "order_by", "start_date", "end_date")
+# A branch is of a remote and of no tenant; what was uploaded has none, and a task for it would be refused.
+NAMES_NOTHING = ("delivery", "page_token", "etag", "filter", "order_by", "start_date", "end_date")
 # A call that ends what other calls are for comes after them, and one that may end the caller after all.
 ENDINGS = (("Cancel", "Delete", "Remove"), ("Revoke",))
 SECONDS = 10.0

@@ -15,7 +15,7 @@ from tests.isolation.tables import APP_LOGINS
 
 BUDGET = {"tenancy.record", "tenancy.reserve", "tenancy.mark_sent", "tenancy.release"}
 WORKING = {
-    "gateway_app": {"tenancy.record"},
+    "gateway_app": {"tenancy.record", "kernel.open_schedule", "kernel.close_schedule"},
     "orchestrator_app": {"tenancy.record", "kernel.close_task"},
     "docs_app": {*BUDGET, "docs.search_chunks"},
     "faqgen_app": BUDGET,

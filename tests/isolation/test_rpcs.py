@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,6 +24,7 @@ from google.protobuf.descriptor_pool import Default
 from google.protobuf.message import Message
 
 from morningai.api.options.v1 import options_pb2 as options
+from morningai.api.schedules.v1 import schedules_pb2 as schedules
 from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.subscriptions.v1 import subscriptions_pb2 as subscriptions
 from morningai.api.tasks.v1 import tasks_pb2 as api
@@ -173,6 +175,7 @@ async def make_resources(platform: Platform, owner: TestTenant, folder: Path) ->
         administered = await administer(platform, client)
         await upload(client, await make_bundle(folder, README), source_id=CANARY)
         task = await client.tasks.CreateTask(new_task(instruction=CANARY, source=f"sources/{CANARY}", kinds=KINDS))
+        administered.append(await client.schedules.CreateSchedule(once_a_year()))
         names = {task.name, task.trace_id, f"sources/{CANARY}", f"tenants/{owner.tenant_id}", "tenants/-"}
         watched = [event async for event in client.tasks.WatchTask(api.WatchTaskRequest(name=task.name), timeout=60)]
         names |= names_in([*administered, *watched])
@@ -181,6 +184,15 @@ async def make_resources(platform: Platform, owner: TestTenant, folder: Path) ->
         names |= names_in([await waiting_approval(client)])
         await end_tasks(client)
     return representatives(names - {"tenants/-"}) + buried(platform.database, owner)
+
+
+def once_a_year() -> schedules.CreateScheduleRequest:
+    """It does not fire while the tests run, and changes nothing by itself."""
+    task = new_task(instruction=CANARY, source=f"sources/{CANARY}").task
+    months_from_now = 1 + (datetime.now(UTC).month + 5) % 12
+    cron = schedules.CronTrigger(expression=f"0 0 1 {months_from_now} *")
+    wanted = schedules.Schedule(display_name=CANARY, task=task, cron=cron)
+    return schedules.CreateScheduleRequest(schedule=wanted, request_id=str(uuid4()))
 
 
 def buried(database: TestDatabase, owner: TestTenant) -> list[str]:
@@ -328,6 +340,13 @@ async def test_the_owner_of_a_task_that_waits_decides_and_nobody_else(world):
     (waiting,) = (name for name in world.names if name.startswith("approvals/"))
     assert {world.tried[path][waiting].code for path in paths} == {grpc.StatusCode.NOT_FOUND}
     assert any(waiting in world.served[path] for path in paths[1:])
+
+
+async def test_the_owner_of_a_schedule_pauses_resumes_and_deletes_it_and_nobody_else(world):
+    paths = [f"/morningai.api.schedules.v1.ScheduleService/{verb}Schedule" for verb in ("Pause", "Resume", "Delete")]
+    (schedule,) = (name for name in world.names if name.startswith("schedules/"))
+    assert {world.tried[path][schedule].code for path in paths} == {grpc.StatusCode.NOT_FOUND}
+    assert [schedule in world.served[path] for path in paths] == [True, True, True]
 
 
 async def test_the_owner_of_a_remote_source_sets_and_clears_its_credential(world):

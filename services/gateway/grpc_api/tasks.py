@@ -13,14 +13,9 @@ import grpc
 import structlog
 from google.protobuf.message import Message
 
-from morningai import telemetry
-from morningai.api.events.v1 import events_pb2 as events
-from morningai.api.sources.v1 import sources_pb2 as sources
-from morningai.api.sources.v1 import sources_pb2_grpc
 from morningai.api.tasks.v1 import approvals_pb2 as approvals
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tasks.v1 import tasks_pb2_grpc
-from morningai.bus import outbox
 from morningai.db.session import Database
 from morningai.deadline import seconds_left
 from morningai.errors import InvalidInput, NotFound
@@ -28,10 +23,12 @@ from morningai.rpc.call import CURRENT_CALL, Context, rpc_session
 from morningai.rpc.channel import proof_metadata
 from morningai.rpc.pages import page_limit, page_of, read_token, write_token
 from morningai.rpc.server import Prove
+from services.gateway.acceptance import accept_task
 from services.gateway.domain.tasks import NewTask, Place, Task, TaskState
 from services.gateway.feed import Feed
 from services.gateway.forwarder import abort_as
-from services.gateway.messages import kind_values, new_task_of, priority_value, task_message
+from services.gateway.grpc_api.task_sources import TaskSources
+from services.gateway.messages import new_task_of, task_message
 from services.gateway.repository import tasks as repository
 
 log = structlog.get_logger()
@@ -58,24 +55,16 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
         self._database = database
         self._feed = feed
         self._prove = prove
-        self._sources = sources_pb2_grpc.SourceServiceStub(docs)
+        self._task_sources = TaskSources(docs)
         self._orchestrator = tasks_pb2_grpc.TaskServiceStub(orchestrator)
 
     async def CreateTask(self, request: api.CreateTaskRequest, context: Context) -> api.Task:
         new = new_task_of(request)
-        await self._check_source(new, context)
+        await self._task_sources.check(new, context, field="task")
         async with rpc_session(self._database) as session:
-            task = await repository.insert_task(session, new, task_id=uuid4(), trace_id=telemetry.current_trace_id())
+            task = await accept_task(session, new, task_id=uuid4())
             if task is None:
-                return task_message(_same(await repository.get_task_of_request(session, new.request_id), new))
-            message = events.TaskRequested(
-                instruction=new.instruction,
-                source=new.source,
-                kinds=kind_values(new.kinds),
-                priority=priority_value(new.priority),
-                branch=task.branch,
-            )
-            await outbox.emit(session, message, task_id=task.task_id)
+                task = _same(await repository.get_task_of_request(session, new.request_id), new)
         return task_message(task)
 
     async def GetTask(self, request: api.GetTaskRequest, context: Context) -> api.Task:
@@ -159,25 +148,6 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
             return
         if known.HasField("queue_place"):
             task.queue_place.CopyFrom(known.queue_place)
-
-    async def _check_source(self, new: NewTask, context: Context) -> None:
-        try:
-            source = await self._sources.GetSource(
-                sources.GetSourceRequest(name=new.source),
-                metadata=proof_metadata(CURRENT_CALL.get().proof),
-                timeout=seconds_left(),
-            )
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.NOT_FOUND:
-                raise NotFound("task.source", new.source, remedy="Add it with `morningai source add`.") from error
-            await abort_as(context, error)
-            raise
-        if new.branch is not None and source.kind != sources.SOURCE_KIND_REMOTE:
-            raise InvalidInput(
-                "task.delivery",
-                f"{new.source} was uploaded and has no remote to push to.",
-                remedy="Leave it out and apply the patch yourself, or add the remote: `morningai source add NAME URL`.",
-            )
 
 
 async def _forwarded(method: Callable[..., Awaitable[R]], request: Message, context: Context) -> R:

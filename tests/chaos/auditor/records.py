@@ -88,8 +88,8 @@ QUERIES: Mapping[str, str] = {
         UNION ALL SELECT 'faq', tenant_id::text, task_id::text, faq_id::text FROM faqgen.faqs
         UNION ALL SELECT 'change', tenant_id::text, task_id::text, change_id::text FROM codegen.changes""",
     "versions": "SELECT document_id::text AS document, count(*) AS count FROM docs.document_versions GROUP BY 1",
-    "usage": "SELECT calls, calls_in_full AS unknown FROM tenancy.usage",
-    "reservations": "SELECT state FROM tenancy.reservations",
+    "usage": "SELECT tenant_id::text AS tenant, calls, calls_in_full AS unknown FROM tenancy.usage",
+    "reservations": "SELECT tenant_id::text AS tenant, state FROM tenancy.reservations",
 }
 
 

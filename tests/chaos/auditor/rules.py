@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
@@ -46,6 +47,11 @@ def an_end_is_for_ever(world: World) -> Findings:
     for call in world.evidence.calls:
         if call.state and call.task and kept.get(call.task.removeprefix("tasks/")) != call.state:
             yield f"{call.task} was told to have ended as {call.state}; it is {kept.get(call.task[6:], 'gone')}"
+    told = [call for call in world.evidence.calls if call.method == "GetTask" and call.outcome == "ok"]
+    for task, calls in grouped(told, lambda call: call.task).items():
+        ended = min((call.ended for call in calls if call.state), default=math.inf)
+        if any(call.began > ended and not call.state for call in calls):
+            yield f"{task} was told to have ended, and later to be open"
 
 
 def one_effect(world: World) -> Findings:
@@ -70,12 +76,11 @@ def every_webhook(world: World) -> Findings:
     delivered = {(row["endpoint"], row["event"]): row["state"] for row in world.records.deliveries}
     endpoints = grouped(world.records.endpoints, lambda row: row["tenant"])
     taken = {(post.tenant, post.webhook_id) for post in world.evidence.webhooks if 200 <= post.status < 300}
-    slugs = {tenant_id: slug for slug, tenant_id in world.tenant_of_slug.items()}
     for message in world.task_messages:
         for endpoint in endpoints.get(message["tenant"], ()):
             if (endpoint["endpoint"], message["id"]) not in delivered:
                 yield f"event {message['id']} ({message['type']}) has no delivery to its tenant's endpoint"
-            elif (slugs.get(str(message["tenant"]), ""), str(message["id"])) not in taken:
+            elif (world.slug_of_tenant.get(str(message["tenant"]), ""), str(message["id"])) not in taken:
                 yield f"event {message['id']} ({message['type']}) never reached its tenant's endpoint"
     for name, posts in grouped(world.evidence.webhooks, lambda post: (post.tenant, post.webhook_id)).items():
         if len({post.body for post in posts}) > 1:
@@ -100,6 +105,12 @@ def legal_transitions(world: World) -> Findings:
 
 def changes_have_events(world: World) -> Findings:
     """The orchestrator's rows say what its events say, and the gateway keeps them all."""
+    kept = {str(row["task"]): str(row["state"]) for row in world.records.accepted}
+    run = {str(row["task"]): str(row["state"]) for row in world.records.tasks}
+    for name in kept.keys() | run.keys():
+        if kept.get(name) != run.get(name):
+            states = f"{kept.get(name, 'unknown')} for the gateway and {run.get(name, 'unknown')} for the orchestrator"
+            yield f"task {name} is {states}"
     said = counted(row["task"] for row in world.task_messages)
     for task in world.records.tasks:
         events = world.feed.get(str(task["task"]), [])
@@ -116,6 +127,18 @@ def changes_have_events(world: World) -> Findings:
     for task, name in last:
         if name and (task, name) not in rows:
             yield f"an event tells of step {name} of task {task}, which does not exist"
+
+
+def told_as_sent(world: World) -> Findings:
+    """What was heard and what the feed keeps is, byte by byte, what the outbox holds."""
+    for message in world.evidence.tap:
+        row = world.sent.get(message.headers.get("ce-id", ""))
+        if row and message.body != bytes(row["body"]):  # type: ignore[call-overload]
+            yield f"message {row['id']} ({row['type']}) was heard in {message.stream} with other content than was sent"
+    bodies = grouped(world.task_messages, lambda row: row["task"])
+    for event in world.records.events:
+        if not any(bytes(event["event"]) in bytes(row["body"]) for row in bodies.get(event["task"], ())):  # type: ignore[call-overload]
+            yield f"event {event['sequence']} of task {event['task']} is kept with content that was never sent"
 
 
 def messages_have_receipts(world: World) -> Findings:
@@ -138,7 +161,7 @@ def published_is_heard(world: World) -> Findings:
     heard = grouped(world.evidence.tap, lambda message: message.stream)
     for stream in ("EVENTS", "PUBLIC"):
         ids = {message.headers.get("ce-id", "") for message in heard.get(stream, ())}
-        for row in world.task_messages:
+        for row in world.facts if stream == "EVENTS" else world.task_messages:
             if row["published"] and row["id"] not in ids and stream not in lost:
                 yield f"event {row['id']} ({row['type']}) is marked as published and was never heard in {stream}"
         for name in ids - set(world.sent):
@@ -169,6 +192,10 @@ def one_finish(world: World) -> Findings:
 
 def calls_are_paid(world: World) -> Findings:
     """Settled calls were answered, and whatever the provider saw is in the ledger, or marked as unknown in it."""
+    for tenant, slug in world.slug_of_tenant.items():
+        theirs = sum(call.tenant == slug and call.status != 0 for call in world.evidence.model)
+        if (ledger := _ledger(world, tenant)) < theirs:
+            yield f"the provider saw {theirs} calls of {slug} and its ledger has {ledger}"
     usage = world.records.usage
     calls, unknown = sum(int(str(row["calls"])) for row in usage), sum(int(str(row["unknown"])) for row in usage)
     open_calls = sum(row["state"] == "sent" for row in world.records.reservations)
@@ -178,6 +205,29 @@ def calls_are_paid(world: World) -> Findings:
         yield f"the provider saw {len(seen)} calls and the ledger has {calls}, {open_calls} more being open"
     if calls - unknown > answered:
         yield f"{calls - unknown} calls are settled and the provider answered {answered}"
+
+
+def _ledger(world: World, tenant: str) -> int:
+    """Its calls, and those that are open."""
+    paid = sum(int(str(row["calls"])) for row in world.records.usage if row["tenant"] == tenant)
+    return paid + sum(row["tenant"] == tenant and row["state"] == "sent" for row in world.records.reservations)
+
+
+def seals_fit(world: World) -> Findings:
+    """A seal is of the message's own tenant, task and id, and no subscriber can read one."""
+    for message in world.evidence.tap:
+        headers = message.headers
+        name, task = headers.get("ce-id", ""), headers.get("ce-subject", "").removeprefix("tasks/")
+        seal = headers.get("ce-seal")
+        if message.stream == "PUBLIC":
+            if seal is not None:
+                yield f"message {name} carries its seal where subscribers read it"
+        elif seal is None:
+            yield f"message {name} was heard without a seal"
+        else:
+            part = [*seal.split("|"), *[""] * 7]
+            if (part[2], part[5], part[6]) != (headers.get("ce-tenantid"), task, name):
+                yield f"message {name} of task {task} carries the seal of message {part[6]} of task {part[5]}"
 
 
 def no_other_tenant(world: World) -> Findings:
@@ -199,16 +249,27 @@ def no_other_tenant(world: World) -> Findings:
             owner = world.tenant_of_task.get(str(row["task"]))
             if owner and owner != row["tenant"]:
                 yield f"a row of {name} of task {row['task']} belongs to another tenant"
+    for row in world.records.deliveries:
+        event = world.sent.get(str(row["event"]))
+        if event and event["tenant"] != row["tenant"]:
+            yield f"the delivery of event {row['event']} belongs to another tenant"
 
 
 def nothing_is_left(world: World) -> Findings:
     ended = {str(row["task"]) for row in world.records.accepted if row["state"] in TERMINAL}
     for row in world.records.outbox:
-        if not row["published"] and row["overdue"] and row["task"] in ended:
+        if not row["published"] and row["overdue"]:
             yield f"message {row['id']} ({row['type']}) of {row['service']} waits to be published"
+        elif not row["published"] and row["timed"] and row["task"] in ended:
+            yield f"timer {row['id']} ({row['type']}) of {row['service']} is set and its task {row['task']} has ended"
     for row in world.records.leases:
         if row["state"] == "running" and row["task"] in ended:
             yield f"work {row['work']} of {row['service']} still runs and its task has ended"
+        elif row["state"] == "running" and row["expired"]:
+            yield f"work {row['work']} of {row['service']} runs and nobody renews its lease"
+    for row in world.records.deliveries:
+        if row["state"] == "pending":
+            yield f"the delivery of event {row['event']} to endpoint {row['endpoint']} is pending"
     for row in world.records.dead_letters:
         yield f"{row['service']} has a dead letter: {row['type']} {row['id']}, {row['reason']}: {row['error']}"
     for consumer in world.evidence.consumers:
@@ -222,6 +283,14 @@ def nothing_is_left(world: World) -> Findings:
 
 
 def the_tap_heard_all(world: World) -> Findings:
+    for name in {"EVENTS", "PUBLIC"} - {
+        stream.stream for stream in world.evidence.streams if stream.tapped is not None
+    }:
+        yield f"nothing says how much of {name} the tap heard"
+    if not world.evidence.consumers:
+        yield "no consumer was looked at"
+    if not world.acknowledged:
+        yield "no task was acknowledged, and nothing was tried"
     for stream in world.evidence.streams:
         if stream.tapped is not None and stream.tapped < stream.last_sequence:
             yield f"the tap heard {stream.tapped} of {stream.last_sequence} messages of {stream.stream}"
@@ -232,6 +301,13 @@ def one_task_for_a_request(world: World) -> Findings:
     for (tenant, request), calls in grouped(created, lambda call: (call.tenant, call.request_id)).items():
         if len({call.task for call in calls}) > 1:
             yield f"request {request} of {tenant} gave {', '.join(sorted({str(call.task) for call in calls}))}"
+    asked = {str(row["task"]): row["request"] for row in world.records.accepted}
+    for task, call in world.acknowledged.items():
+        if task in asked and asked[task] != call.request_id:
+            yield f"request {call.request_id} was answered with task {task} of request {asked[task]}"
+    for (tenant, request), count in counted((row["tenant"], row["request"]) for row in world.records.accepted).items():
+        if count > 1:
+            yield f"request {request} of tenant {tenant} has {count} tasks"
 
 
 def _task_of(body: bytes) -> str:
@@ -251,11 +327,13 @@ RULES: Mapping[str, Rule] = {
         every_webhook,
         legal_transitions,
         changes_have_events,
+        told_as_sent,
         messages_have_receipts,
         published_is_heard,
         sequences_without_gaps,
         one_finish,
         calls_are_paid,
+        seals_fit,
         no_other_tenant,
         nothing_is_left,
         the_tap_heard_all,

@@ -50,6 +50,7 @@ def message(service, name, kind, subject, *, cause=None):
         "type": kind,
         "subject": subject,
         "cause": cause,
+        "body": b"",
         "work": None,
         "published": True,
         "overdue": False,
@@ -67,9 +68,14 @@ def fed(sequence, state, step, step_state):
 
 
 def heard(name, stream, prefix):
-    return TapMessage(
-        1.0, stream, f"morningai.{prefix}.{TENANT}.task.x", 1, {"ce-id": name, "ce-tenantid": TENANT}, b""
-    )
+    headers = {"ce-id": name, "ce-tenantid": TENANT, "ce-subject": f"tasks/{TASK}"}
+    if stream == "EVENTS":
+        headers["ce-seal"] = f"k1|f|{TENANT}|key:k|tasks.read|{TASK}|{name}|mac"
+    return TapMessage(1.0, stream, f"morningai.{prefix}.{TENANT}.task.x", 1, headers, BODIES.get(name, b""))
+
+
+def headed(tapped, **headers):
+    return replace(tapped, headers={**tapped.headers, **headers})
 
 
 def post(name):
@@ -78,7 +84,12 @@ def post(name):
 
 
 IDS = tuple(name for name, *_ in EVENTS)
-SAID = tuple(message("orchestrator", name, kind, f"morningai.event.{TENANT}.task.x") for name, kind, *_ in EVENTS)
+FED = tuple(fed(number, *rest) for number, (_, _, *rest) in enumerate(EVENTS, start=1))
+BODIES = {name: b"in front" + row["event"] for name, row in zip(IDS, FED, strict=True)}
+SAID = tuple(
+    message("orchestrator", name, kind, f"morningai.event.{TENANT}.task.x") | {"body": BODIES[name]}
+    for name, kind, *_ in EVENTS
+)
 COMMAND = message("orchestrator", WORK, "GenerateAnswer", "morningai.command.faqgen")
 REPLY = message("faqgen", "m-reply", "AnswerGenerated", f"morningai.event.{TENANT}.answer.generated", cause=WORK)
 STEP = {"tenant": TENANT, "task": TASK, "step": "answer", "state": "succeeded", "command": WORK}
@@ -102,9 +113,9 @@ SOUND = World(
         made_again=(),
         left=(),
         consumers=(ConsumerAtRest("EVENTS", "gateway", 0, 0),),
-        streams=(StreamAtRest("EVENTS", 5, 5),),
+        streams=(StreamAtRest("EVENTS", 5, 5), StreamAtRest("PUBLIC", 4, 4), StreamAtRest("COMMANDS", 1, None)),
         webhooks=tuple(map(post, IDS)),
-        model=(ModelCall(1.0, 2.0, "c-1", 200, False, None),),
+        model=(ModelCall(1.0, 2.0, "c-1", 200, False, "acme"),),
         git=(),
         faults=(),
     ),
@@ -113,7 +124,7 @@ SOUND = World(
         accepted=({"tenant": TENANT, "task": TASK, "request": "r-1", "state": "succeeded", "sequence": 4},),
         tasks=({"tenant": TENANT, "task": TASK, "state": "succeeded", "sequence": 4},),
         steps=(STEP,),
-        events=tuple(fed(number, *rest) for number, (_, _, *rest) in enumerate(EVENTS, start=1)),
+        events=FED,
         outbox=(*SAID, COMMAND, REPLY),
         inbox=(
             *({"service": "gateway", "tenant": TENANT, "id": name} for name in IDS),
@@ -126,7 +137,7 @@ SOUND = World(
         endpoints=({"tenant": TENANT, "endpoint": "p-1"},),
         effects=({"kind": "answer", "tenant": TENANT, "task": TASK, "id": "a-1"},),
         versions=(),
-        usage=({"calls": 1, "unknown": 0},),
+        usage=({"tenant": TENANT, "calls": 1, "unknown": 0},),
         reservations=(),
     ),
 )
@@ -144,7 +155,10 @@ SABOTAGES = {
         {"outbox": (*R.outbox, SAID[3] | {"id": "e5", "type": "TaskFailed"})},
         {"accepted": ({**R.accepted[0], "state": "failed"},)},
     ],
-    "an_end_is_for_ever": [{"calls": (call(method="GetTask", state="failed"),)}],
+    "an_end_is_for_ever": [
+        {"calls": (call(method="GetTask", state="failed"),)},
+        {"calls": (*E.calls, call(method="GetTask", request_id=None, began=3.0, ended=4.0))},
+    ],
     "one_effect": [{"effects": R.effects * 2}, {"versions": ({"document": "d", "count": 2},)}],
     "results_are_there": [{"effects": ()}],
     "every_webhook": [
@@ -164,36 +178,72 @@ SABOTAGES = {
         {"tasks": ({**R.tasks[0], "sequence": 5},)},
         {"steps": ({**STEP, "state": "failed"},)},
         {"steps": ()},
+        {"tasks": ({**R.tasks[0], "state": "failed"},)},
+        {"accepted": (*R.accepted, {**R.accepted[0], "task": "k-unknown"})},
+    ],
+    "told_as_sent": [
+        {"tap": (replace(E.tap[0], body=b"changed on the way"), *E.tap[1:])},
+        {"tap": (*E.tap[:-1], replace(E.tap[-1], body=b"changed for subscribers"))},
+        {"events": (*R.events[:-1], fed(4, "FAILED", "", "STEP_STATE_UNSPECIFIED"))},
     ],
     "messages_have_receipts": [
         {"inbox": without(R.inbox, 1)},
         {"inbox": without(R.inbox, 4)},
         {"inbox": (*R.inbox, {"service": "docs", "tenant": TENANT, "id": "from nowhere"})},
     ],
-    "published_is_heard": [{"tap": without(E.tap, 0)}, {"tap": (*E.tap, heard("forged", "EVENTS", "event"))}],
+    "published_is_heard": [
+        {"tap": without(E.tap, 0)},
+        {"tap": without(E.tap, 4)},
+        {"tap": (*E.tap, heard("forged", "EVENTS", "event"))},
+    ],
     "sequences_without_gaps": [{"events": without(R.events, 2)}, {"events": (*R.events, R.events[3])}],
     "one_finish": [
         {"outbox": (*R.outbox, REPLY | {"id": "m-again"})},
         {"outbox": R.outbox[:-1]},
         {"leases": ({**LEASE, "state": "cancelled"},)},
     ],
-    "calls_are_paid": [{"usage": ()}, {"usage": ({"calls": 2, "unknown": 0},)}],
+    "calls_are_paid": [
+        {"usage": ()},
+        {"usage": ({"tenant": TENANT, "calls": 2, "unknown": 0},)},
+        {"usage": ({"tenant": OTHER, "calls": 1, "unknown": 0},)},
+    ],
+    "seals_fit": [
+        {"tap": (headed(E.tap[0], **{"ce-seal": E.tap[1].headers["ce-seal"]}), *E.tap[1:])},
+        {"tap": (headed(E.tap[0], **{"ce-subject": "tasks/k-2"}), *E.tap[1:])},
+        {"tap": (headed(E.tap[0], **{"ce-tenantid": OTHER}), *E.tap[1:])},
+        {"tap": (*E.tap[:-1], headed(E.tap[-1], **{"ce-seal": E.tap[3].headers["ce-seal"]}))},
+        {"tap": (replace(E.tap[0], headers=E.tap[-1].headers), *E.tap[1:])},
+    ],
     "no_other_tenant": [
         {"tap": (replace(E.tap[0], subject=f"morningai.event.{OTHER}.task.x"), *E.tap[1:])},
         {"calls": (call(tenant="other"),)},
         {"webhooks": (replace(E.webhooks[0], tenant="other"), *E.webhooks[1:])},
         {"webhooks": (replace(E.webhooks[0], body=b"no JSON"), *E.webhooks[1:])},
         {"effects": ({**R.effects[0], "tenant": OTHER},)},
+        {"deliveries": ({**R.deliveries[0], "tenant": OTHER}, *R.deliveries[1:])},
     ],
     "nothing_is_left": [
         {"outbox": (*R.outbox, COMMAND | {"id": "m-2", "published": False, "overdue": True})},
-        {"leases": ({**LEASE, "state": "running"},)},
+        {"outbox": (*R.outbox, COMMAND | {"id": "m-2", "task": "k-2", "published": False, "overdue": True})},
+        {"outbox": (*R.outbox, COMMAND | {"id": "m-2", "published": False})},
+        {"leases": ({**LEASE, "state": "running", "expired": False},)},
+        {"leases": ({**LEASE, "state": "running", "task": "k-2"},)},
+        {"deliveries": ({**R.deliveries[0], "state": "pending"}, *R.deliveries[1:])},
         {"dead_letters": ({"service": "docs", "id": "m", "type": "IndexSource", "reason": "POISON", "error": "no"},)},
         {"consumers": (ConsumerAtRest("EVENTS", "gateway", 0, 1),)},
         {"left": (LeftMessage("COMMANDS", "morningai.command.docs", {"ce-id": "m"}),)},
     ],
-    "the_tap_heard_all": [{"streams": (StreamAtRest("EVENTS", 6, 5),)}],
-    "one_task_for_a_request": [{"calls": (call(), call(task="tasks/k-2"))}],
+    "the_tap_heard_all": [
+        {"streams": (StreamAtRest("EVENTS", 6, 5), *E.streams[1:])},
+        {"streams": without(E.streams, 1)},
+        {"consumers": ()},
+        {"calls": E.calls[1:]},
+    ],
+    "one_task_for_a_request": [
+        {"calls": (call(), call(task="tasks/k-2"))},
+        {"calls": (call(request_id="r-2"),)},
+        {"accepted": (*R.accepted, {**R.accepted[0], "task": "k-2"})},
+    ],
 }
 CASES = [(name, change) for name, changes in SABOTAGES.items() for change in changes]
 
@@ -224,7 +274,17 @@ def test_what_a_lost_stream_held_need_not_have_been_heard():
 
 
 def test_a_call_whose_outcome_is_unknown_may_never_have_been_seen():
-    assert judged("calls_are_paid", changed({"usage": ({"calls": 2, "unknown": 1},)})) == []
+    assert judged("calls_are_paid", changed({"usage": ({"tenant": TENANT, "calls": 2, "unknown": 1},)})) == []
+
+
+def test_a_task_that_never_started_may_leave_its_start_held_for_ever():
+    held = COMMAND | {"id": "m-2", "published": False, "timed": False}
+    assert judged("nothing_is_left", changed({"outbox": (*R.outbox, held)})) == []
+
+
+def test_work_whose_lease_was_just_renewed_may_run():
+    alive = {**LEASE, "state": "running", "task": "k-2", "expired": False}
+    assert judged("nothing_is_left", changed({"leases": (alive,)})) == []
 
 
 def test_what_cannot_be_judged_is_a_finding(tmp_path):

@@ -48,6 +48,10 @@ class World:
         return {tenant.slug: tenant.tenant_id for tenant in self.evidence.tenants}
 
     @cached_property
+    def slug_of_tenant(self) -> dict[str, str]:
+        return {tenant_id: slug for slug, tenant_id in self.tenant_of_slug.items()}
+
+    @cached_property
     def sent(self) -> dict[str, Row]:
         """The messages of all outboxes by id."""
         return {str(row["id"]): row for row in self.records.outbox}
@@ -55,7 +59,12 @@ class World:
     @cached_property
     def task_messages(self) -> list[Row]:
         """What the orchestrator said of tasks, as events."""
-        return [row for row in self.records.outbox if row["service"] == "orchestrator" and ".event." in _of(row)]
+        return [row for row in self.facts if row["service"] == "orchestrator"]
+
+    @cached_property
+    def facts(self) -> list[Row]:
+        """What any service said as an event."""
+        return [row for row in self.records.outbox if ".event." in _of(row)]
 
     @cached_property
     def feed(self) -> dict[str, list[TaskEvent]]:

@@ -51,11 +51,15 @@ class Workers:
     environment: dict[str, str]
     started: list[Worker]
 
-    async def start(self, name: str, **settings: str) -> Worker:
+    def launch(self, name: str, **settings: str) -> Worker:
         address = f"unix:{self.folder}/{name}.sock"
         own = {"MORNINGAI_REPLICA": name, "MORNINGAI_GRPC_ADDRESS": address}
         worker = Worker(name, address, self._launch(name, own | settings))
         self.started.append(worker)
+        return worker
+
+    async def start(self, name: str, **settings: str) -> Worker:
+        worker = self.launch(name, **settings)
         for _ in range(600):
             if await worker.health() == "SERVING":
                 return worker

@@ -125,7 +125,7 @@ async def test_nothing_is_lost_when_the_leader_dies_while_messages_flow(
     async def note(session, envelope, message):
         seen.append(envelope.id)
 
-    handlers = dict.fromkeys(TASK_EVENTS, Short(note))
+    handlers = dict.fromkeys((*TASK_EVENTS, events.ScheduleDue), Short(note))
     await start_service("gateway", handlers, bus_replicas=3, ack_wait_seconds=2)
     relaying = asyncio.create_task(
         Relay("orchestrator", database.dsn("orchestrator_relay"), await connect("orchestrator")).run()

@@ -24,7 +24,7 @@ async def request_task(database, tenant):
 
 
 def gateway(handler):
-    return dict.fromkeys(TASK_EVENTS, handler)
+    return dict.fromkeys((*TASK_EVENTS, events.ScheduleDue), handler)
 
 
 async def test_a_message_of_another_replica_wakes_the_active_relay(start_service, tenant, database, eventually):

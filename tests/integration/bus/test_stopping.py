@@ -14,6 +14,7 @@ from tests.integration.bus.test_settle import SNAPSHOT, orchestrator, send
 # Long enough that what happens in time did not happen because the lease ended.
 SETTINGS = {"MORNINGAI_LEASE_SECONDS": "60"}
 LEASES = "SELECT state, attempt, failures, excused FROM codegen.leases"
+CONNECTED = "SELECT 1 FROM pg_stat_activity WHERE usename = 'codegen_app' AND datname = current_database()"
 # Until the other one's claim, which writes the timer of its lease; by PostgreSQL's clock.
 HANDED_OVER = """
 SELECT extract(epoch FROM o.created_at - %s)::float
@@ -74,3 +75,10 @@ async def test_a_stopping_replica_leaves_messages_that_come_to_the_other(sender,
     assert await stopped(workers.named("first")) == 0
     await eventually(lambda: len(database.rows("SELECT 1 FROM codegen.leases WHERE state = 'finished'")) == 20)
     assert database.rows("SELECT max(failures) FROM codegen.leases") == [(0,)]
+
+
+async def test_a_service_that_waits_for_its_consumers_stops_when_it_is_asked_to(workers, database, eventually):
+    worker = workers.launch("first")
+    await eventually(lambda: database.rows(CONNECTED), seconds=30)
+    await asyncio.sleep(1)
+    assert await stopped(worker) == 0

@@ -27,6 +27,7 @@ from grpc_status import rpc_status
 
 from morningai.api.answers.v1 import answers_pb2, answers_pb2_grpc
 from morningai.api.documents.v1 import documents_pb2_grpc
+from morningai.api.schedules.v1 import schedules_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2, sources_pb2_grpc
 from morningai.api.subscriptions.v1 import subscriptions_pb2_grpc
 from morningai.api.tasks.v1 import tasks_pb2 as api
@@ -80,6 +81,10 @@ class Client:
     @property
     def tasks(self) -> tasks_pb2_grpc.TaskServiceStub:
         return tasks_pb2_grpc.TaskServiceStub(self.channel)
+
+    @property
+    def schedules(self) -> schedules_pb2_grpc.ScheduleServiceStub:
+        return schedules_pb2_grpc.ScheduleServiceStub(self.channel)
 
     @property
     def documents(self) -> documents_pb2_grpc.DocumentServiceStub:

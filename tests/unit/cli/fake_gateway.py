@@ -20,6 +20,7 @@ from morningai.api.answers.v1 import answers_pb2, answers_pb2_grpc
 from morningai.api.changes.v1 import changes_pb2, changes_pb2_grpc
 from morningai.api.documents.v1 import documents_pb2, documents_pb2_grpc
 from morningai.api.faqs.v1 import faqs_pb2, faqs_pb2_grpc
+from morningai.api.schedules.v1 import schedules_pb2, schedules_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2, sources_pb2_grpc
 from morningai.api.subscriptions.v1 import subscriptions_pb2, subscriptions_pb2_grpc
 from morningai.api.tasks.v1 import approvals_pb2, tasks_pb2, tasks_pb2_grpc
@@ -49,6 +50,7 @@ KEY = "mk_test.secret"
 OPERATOR_KEY = "op_test.secret"
 TASK = "tasks/0198c1de-4f7a-7cc0-9c52-0d6a4f1f7f11"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+SCHEDULE = "schedules/0198c1de-5f7a-4cc0-9c52-0d6a4f1f7f11"
 WEBHOOK = "webhookEndpoints/0198c1de-4f7a-7cc0-9c52-0d6a4f1f7f11"
 DELIVERY = f"{WEBHOOK}/deliveries/0198c1df-0000-7cc0-9c52-0d6a4f1f7f11"
 APPROVAL = "approvals/0198c1de-5555-7cc0-9c52-0d6a4f1f7f11"
@@ -190,6 +192,24 @@ def dead_letter(**fields: object) -> dead_letters_pb2.DeadLetter:
     )
 
 
+def schedule(**fields: object) -> schedules_pb2.Schedule:
+    made = schedules_pb2.Schedule(
+        name=SCHEDULE,
+        display_name="weekly news",
+        task=tasks_pb2.Task(instruction="What is new?", source="sources/shop", kinds=[tasks_pb2.TASK_KIND_ANSWER]),
+        cron=schedules_pb2.CronTrigger(expression="30 6 * * mon", time_zone="Europe/Berlin"),
+        missed_policy=schedules_pb2.MISSED_POLICY_SKIP,
+        state=schedules_pb2.SCHEDULE_STATE_ACTIVE,
+        principal="apiKeys/mk_1",
+        next_fire_time=at(60),
+        last_fire_time=at(0),
+        last_task=TASK,
+        etag="1",
+    )
+    made.MergeFrom(schedules_pb2.Schedule(**fields))  # type: ignore[arg-type]  # as the caller names them
+    return made
+
+
 def webhook(**fields: object) -> subscriptions_pb2.WebhookEndpoint:
     made = subscriptions_pb2.WebhookEndpoint(
         name=WEBHOOK,
@@ -310,6 +330,7 @@ class Servicer(
     faqs_pb2_grpc.FaqServiceServicer,
     documents_pb2_grpc.DocumentServiceServicer,
     changes_pb2_grpc.ChangeServiceServicer,
+    schedules_pb2_grpc.ScheduleServiceServicer,
     subscriptions_pb2_grpc.SubscriptionServiceServicer,
     tenants_pb2_grpc.TenantServiceServicer,
     keys_pb2_grpc.ApiKeyServiceServicer,
@@ -502,6 +523,42 @@ class Servicer(
     async def GetChange(self, request: changes_pb2.GetChangeRequest, context: Context) -> changes_pb2.Change:
         await self._begin("GetChange", request, context)
         return change()
+
+    async def CreateSchedule(
+        self, request: schedules_pb2.CreateScheduleRequest, context: Context
+    ) -> schedules_pb2.Schedule:
+        await self._begin("CreateSchedule", request, context)
+        return schedule()
+
+    async def GetSchedule(self, request: schedules_pb2.GetScheduleRequest, context: Context) -> schedules_pb2.Schedule:
+        await self._begin("GetSchedule", request, context)
+        paused = schedules_pb2.SCHEDULE_STATE_PAUSED
+        failure = tasks_pb2.Failure(reason="principal_may_not", message="The key is revoked.", remedy="Resume it.")
+        return schedule(state=paused, last_failure=failure)
+
+    async def ListSchedules(
+        self, request: schedules_pb2.ListSchedulesRequest, context: Context
+    ) -> schedules_pb2.ListSchedulesResponse:
+        await self._begin("ListSchedules", request, context)
+        return schedules_pb2.ListSchedulesResponse(schedules=[schedule()])
+
+    async def PauseSchedule(
+        self, request: schedules_pb2.PauseScheduleRequest, context: Context
+    ) -> schedules_pb2.Schedule:
+        await self._begin("PauseSchedule", request, context)
+        return schedule(state=schedules_pb2.SCHEDULE_STATE_PAUSED)
+
+    async def ResumeSchedule(
+        self, request: schedules_pb2.ResumeScheduleRequest, context: Context
+    ) -> schedules_pb2.Schedule:
+        await self._begin("ResumeSchedule", request, context)
+        return schedule()
+
+    async def DeleteSchedule(
+        self, request: schedules_pb2.DeleteScheduleRequest, context: Context
+    ) -> schedules_pb2.DeleteScheduleResponse:
+        await self._begin("DeleteSchedule", request, context)
+        return schedules_pb2.DeleteScheduleResponse()
 
     async def CreateWebhookEndpoint(
         self, request: subscriptions_pb2.CreateWebhookEndpointRequest, context: Context
@@ -756,6 +813,7 @@ SERVICES = (
     faqs_pb2_grpc.add_FaqServiceServicer_to_server,
     documents_pb2_grpc.add_DocumentServiceServicer_to_server,
     changes_pb2_grpc.add_ChangeServiceServicer_to_server,
+    schedules_pb2_grpc.add_ScheduleServiceServicer_to_server,
     subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server,
     tenants_pb2_grpc.add_TenantServiceServicer_to_server,
     keys_pb2_grpc.add_ApiKeyServiceServicer_to_server,

@@ -1,0 +1,216 @@
+"""`schedule create|list|show|pause|resume|delete`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from morningai.cli.commands.work import Priority, Source
+from morningai.cli.exit_code import ExitCode
+from morningai.cli.invocation import Invocation, gateway_command
+
+if TYPE_CHECKING:
+    from morningai.api.schedules.v1.schedules_pb2 import Schedule
+    from morningai.cli.output import Output
+
+Name = Annotated[str, typer.Argument(metavar="SCHEDULE", help="schedules/… or the part behind the slash.")]
+COLLECTION = "schedules"
+
+
+class Kind(StrEnum):
+    ANSWER = "answer"
+    FAQ = "faq"
+    DOCUMENT = "document"
+    CHANGE = "change"
+
+
+class Missed(StrEnum):
+    SKIP = "skip"
+    CATCH_UP = "catch_up"
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="Tasks that come by themselves.", no_args_is_help=True)
+    gateway_command(group, "create")(create)
+    gateway_command(group, "list")(list_schedules)
+    gateway_command(group, "show")(show)
+    gateway_command(group, "pause")(pause)
+    gateway_command(group, "resume")(resume)
+    gateway_command(group, "delete")(delete)
+    app.add_typer(group, name="schedule")
+
+
+def create(
+    invocation: Invocation,
+    instruction: Annotated[str, typer.Argument(help="What every task asks for.")],
+    cron: Annotated[
+        str, typer.Option("--cron", help="Minute, hour, day of month, month, day of week, e.g. '30 6 * * mon-fri'.")
+    ],
+    zone: Annotated[str, typer.Option("--zone", help="Of the times, e.g. Europe/Berlin.")] = "UTC",
+    name: Annotated[
+        str, typer.Option("--name", help="What it is called; the instruction's beginning if left out.")
+    ] = "",
+    source: Source = None,
+    kinds: Annotated[list[Kind] | None, typer.Option("--kind", help="What to make; may be repeated.")] = None,
+    missed: Annotated[
+        Missed, typer.Option("--missed", help="Firings that come more than a minute late are skipped or caught up.")
+    ] = Missed.SKIP,
+    priority: Annotated[
+        Priority, typer.Option("--priority", help="Of its tasks, among your tenant's.")
+    ] = Priority.NORMAL,
+) -> ExitCode:
+    """Create a schedule. It fires for you: with your key's rights, and as long as they last.
+
+    \b
+    Examples:
+      morningai schedule create "What changed in the API?" --cron "30 6 * * mon" --zone Europe/Berlin
+      morningai schedule create "How is it installed?" --cron "0 2 * * *" --kind document --missed catch_up
+    """
+    from uuid import uuid4
+
+    from morningai.api.schedules.v1 import schedules_pb2 as api
+    from morningai.cli.work import new_task, source_name
+
+    with invocation.gateway() as gateway:
+        wanted = [kind.value for kind in kinds or [Kind.ANSWER]]
+        task = new_task(instruction, source=source_name(gateway, source), kinds=wanted, priority=priority)
+        schedule = api.Schedule(
+            display_name=name or instruction.strip().split("\n")[0][:60],
+            task=task,
+            cron=api.CronTrigger(expression=cron, time_zone=zone),
+            missed_policy=api.MissedPolicy.Value(f"MISSED_POLICY_{missed.upper()}"),
+        )
+        request = api.CreateScheduleRequest(schedule=schedule, request_id=str(uuid4()))
+        _show(invocation.output, gateway.call(gateway.schedules.CreateSchedule, request))
+    return ExitCode.SUCCESS
+
+
+def list_schedules(invocation: Invocation) -> ExitCode:
+    """List the tenant's schedules, newest first.
+
+    \b
+    Example:
+      morningai schedule list
+    """
+    from morningai.api.schedules.v1 import schedules_pb2 as api
+    from morningai.cli.listing import all_pages, show_listing
+    from morningai.cli.output import message_json
+    from morningai.cli.wording import clock, schedule_state
+
+    with invocation.gateway() as gateway:
+
+        def fetch(size: int, token: str) -> tuple[list[Schedule], str]:
+            request = api.ListSchedulesRequest(page_size=size, page_token=token)
+            page = gateway.call(gateway.schedules.ListSchedules, request)
+            return list(page.schedules), page.next_page_token
+
+        found = all_pages(fetch)
+    if invocation.output.json_output:
+        invocation.output.document({"schedules": [message_json(schedule) for schedule in found]})
+        return ExitCode.SUCCESS
+    rows = [
+        (
+            one.name.removeprefix(f"{COLLECTION}/"),
+            schedule_state(one.state),
+            one.cron.expression,
+            one.cron.time_zone,
+            clock(one.next_fire_time),
+            one.display_name,
+        )
+        for one in found
+    ]
+    show_listing(invocation.output, ("schedule", "state", "cron", "zone", "next", "name"), rows)
+    return ExitCode.SUCCESS
+
+
+def show(invocation: Invocation, name: Name) -> ExitCode:
+    """Show a schedule: when it fires next, what the last firing made, and why not.
+
+    \b
+    Example:
+      morningai schedule show 0198c1de-4f7a-4cc0-9c52-0d6a4f1f7f11
+    """
+    from morningai.api.schedules.v1 import schedules_pb2 as api
+    from morningai.cli.wording import resource_name
+
+    with invocation.gateway() as gateway:
+        request = api.GetScheduleRequest(name=resource_name(COLLECTION, name))
+        _show(invocation.output, gateway.call(gateway.schedules.GetSchedule, request))
+    return ExitCode.SUCCESS
+
+
+def pause(invocation: Invocation, name: Name) -> ExitCode:
+    """Stop a schedule from firing. What falls due meanwhile is not caught up.
+
+    \b
+    Example:
+      morningai schedule pause 0198c1de-4f7a-4cc0-9c52-0d6a4f1f7f11
+    """
+    from morningai.api.schedules.v1 import schedules_pb2 as api
+    from morningai.cli.wording import resource_name
+
+    with invocation.gateway() as gateway:
+        request = api.PauseScheduleRequest(name=resource_name(COLLECTION, name))
+        _show(invocation.output, gateway.call(gateway.schedules.PauseSchedule, request))
+    return ExitCode.SUCCESS
+
+
+def resume(invocation: Invocation, name: Name) -> ExitCode:
+    """Let a paused schedule fire again. From now on it fires for you.
+
+    \b
+    Example:
+      morningai schedule resume 0198c1de-4f7a-4cc0-9c52-0d6a4f1f7f11
+    """
+    from morningai.api.schedules.v1 import schedules_pb2 as api
+    from morningai.cli.wording import resource_name
+
+    with invocation.gateway() as gateway:
+        request = api.ResumeScheduleRequest(name=resource_name(COLLECTION, name))
+        _show(invocation.output, gateway.call(gateway.schedules.ResumeSchedule, request))
+    return ExitCode.SUCCESS
+
+
+def delete(invocation: Invocation, name: Name) -> ExitCode:
+    """Delete a schedule. The tasks that it made stay.
+
+    \b
+    Example:
+      morningai schedule delete 0198c1de-4f7a-4cc0-9c52-0d6a4f1f7f11
+    """
+    from morningai.api.schedules.v1 import schedules_pb2 as api
+    from morningai.cli.wording import resource_name
+
+    full_name = resource_name(COLLECTION, name)
+    with invocation.gateway() as gateway:
+        request = api.DeleteScheduleRequest(name=full_name)
+        gateway.call(gateway.schedules.DeleteSchedule, request, repeatable=False)
+    if invocation.output.json_output:
+        invocation.output.document({"deleted": full_name})
+    else:
+        invocation.output.line(f"{full_name} is deleted.")
+    return ExitCode.SUCCESS
+
+
+def _show(output: Output, schedule: Schedule) -> None:
+    from morningai.cli.output import message_json
+    from morningai.cli.wording import clock, missed_policy, schedule_state, task_kind
+
+    if output.json_output:
+        output.document(message_json(schedule))
+        return
+    output.line(schedule.display_name, style="bold")
+    kinds = ", ".join(task_kind(kind) for kind in schedule.task.kinds)
+    output.line(f"{schedule_state(schedule.state)} · {kinds} · {schedule.task.source} · for {schedule.principal}")
+    output.line(
+        f"{schedule.cron.expression} · {schedule.cron.time_zone} · missed: {missed_policy(schedule.missed_policy)}"
+    )
+    if schedule.HasField("next_fire_time"):
+        output.line(f"next  {clock(schedule.next_fire_time)}")
+    if schedule.HasField("last_fire_time"):
+        output.line(f"last  {clock(schedule.last_fire_time)}  {schedule.last_task}".rstrip())
+    if schedule.HasField("last_failure"):
+        output.line(f"{schedule.last_failure.message} {schedule.last_failure.remedy}")
+    output.note(schedule.name)
