@@ -80,8 +80,8 @@ $(VENV)/.bench: $(VENV)/.dev
 	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --compile-bytecode --all-extras --group bench
 	@touch $@
 
-bench: $(VENV)/.bench  ## Measure start, memory, idle load, answers, isolation, limits, the door, admission, recovery and speed (see benchmarks/README.md)
-	@missed=0; for part in laptop isolation limits edge admission recovery orchestration; do $(BIN)/python -m benchmarks.$$part || missed=1; done; exit $$missed
+bench: $(VENV)/.bench  ## Measure start, memory, idle load, answers, isolation, limits, the door, admission, recovery, growth, retention, rebuilding and speed (see benchmarks/README.md)
+	@missed=0; for part in laptop isolation limits edge admission recovery growth retention rebuild orchestration; do $(BIN)/python -m benchmarks.$$part || missed=1; done; exit $$missed
 
 compose-test: $(VENV)/.dev  ## Build and start compose.yaml, and run an answer task against it
 	COMPOSE="$(COMPOSE)" $(BIN)/pytest tests/e2e/compose.py --durations=5

@@ -33,8 +33,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--sweep-seconds", type=float, default=300.0, help="between two looks for rows that are over")
     given = parser.parse_args()
     os.environ.update(SETTINGS)
+    os.environ["MORNINGAI_RETENTION_SWEEP_SECONDS"] = str(given.sweep_seconds)
     # A service starts in its own folder.
     os.environ["PYTHONPATH"] = str(Path(__file__).parent.parent)
     kernel = replace(Kernel.real(), command=ServiceCommand(arguments_of))

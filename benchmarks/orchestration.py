@@ -72,12 +72,12 @@ def measure_morningai(options: Options) -> Measured:
     ):
         repository = make_repository(Path(scratch) / "shop")
         keys = [make_tenant(stack, f"tenant-{number}", repository) for number in range(TENANTS)]
-        _run_client(stack, keys, at_a_time=1, seconds=WARM_UP_SECONDS)
-        idle, _ = _run_client(stack, keys[:1], at_a_time=1, seconds=options.seconds / 2)
-        _run_client(stack, keys, at_a_time=options.at_a_time, seconds=WARM_UP_SECONDS)
-        before = _cpu_of_parts(stack)
-        full, client_seconds = _run_client(stack, keys, at_a_time=options.at_a_time, seconds=options.seconds)
-        after = _cpu_of_parts(stack)
+        run_client(stack, keys, at_a_time=1, seconds=WARM_UP_SECONDS)
+        idle, _ = run_client(stack, keys[:1], at_a_time=1, seconds=options.seconds / 2)
+        run_client(stack, keys, at_a_time=options.at_a_time, seconds=WARM_UP_SECONDS)
+        before = cpu_of_parts(stack)
+        full, client_seconds = run_client(stack, keys, at_a_time=options.at_a_time, seconds=options.seconds)
+        after = cpu_of_parts(stack)
     spent = {name: after[name] - before[name] for name in after} | {"client": client_seconds}
     return Measured(idle, full, {name: 1000 * each / len(full.latencies) for name, each in spent.items()})
 
@@ -105,14 +105,14 @@ def make_tenant(stack: Stack, slug: str, repository: Path) -> str:
     return str(created.api_key)
 
 
-def _run_client(stack: Stack, keys: Sequence[str], *, at_a_time: int, seconds: float) -> tuple[Took, float]:
+def run_client(stack: Stack, keys: Sequence[str], *, at_a_time: int, seconds: float) -> tuple[Took, float]:
     """In a process of its own; with the processor seconds that it spent."""
     arguments = (stack.gateway, f"sources/{SOURCE}", str(at_a_time), str(seconds))
     said = _said(("benchmarks.task_client", *arguments), given="\n".join(keys))
     return _took(said), float(said["cpu_seconds"])
 
 
-def _cpu_of_parts(stack: Stack) -> dict[str, float]:
+def cpu_of_parts(stack: Stack) -> dict[str, float]:
     return {name: cpu_seconds(pids) for name, pids in parts_of(stack.pid).items()}
 
 
