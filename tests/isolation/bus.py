@@ -77,9 +77,10 @@ async def assert_may_do_nothing_else(visitor: Visitor, own: TestTenant, other: T
 async def assert_may_do_what_the_catalogue_says(visitor: Visitor, service: str, tenant: TestTenant) -> int:
     """A service sends what it produces and asks for its own consumers; all else is refused. Raises Crossed."""
     everything = set(messages_of(tenant)) | set(api_calls([f"PUBLIC.{durable_of(tenant)}", *SERVICE_CONSUMERS]))
-    everything |= {*SERVER_REQUESTS, *inboxes(), *own_calls(service, tenant), replay_of(tenant)}
-    own = own_calls(service, tenant) | own_messages(service, tenant)
-    heard = {*WIDE, *messages_of(tenant), live_of(tenant), replay_of(tenant)}
+    everything |= {*SERVER_REQUESTS, *inboxes(), *pulses(), *own_calls(service, tenant), replay_of(tenant)}
+    own_pulse = {subjects.pulse_subject("gateway")} if service == "gateway" else set()
+    own = own_calls(service, tenant) | own_messages(service, tenant) | own_pulse
+    heard = {*WIDE, *messages_of(tenant), *pulses(), live_of(tenant), replay_of(tenant)} - own_pulse
     heard |= {inbox for inbox in inboxes() if not inbox.startswith(f"{inbox_prefix(service)}.")}
     heard -= {f"{subjects.ACKNOWLEDGEMENT_PREFIX}.>"} if service == BUS_OWNER else set()
     await _refused(visitor, service, hear=heard, send=everything - own)
@@ -91,8 +92,9 @@ async def assert_may_do_what_the_catalogue_says(visitor: Visitor, service: str, 
 async def assert_may_do_its_three_requests(visitor: Visitor, tenant: TestTenant) -> int:
     """The callout's user asks who is connected, disconnects, and hears who wants to come in. Raises Crossed."""
     own = {subject for subject in SERVER_REQUESTS if subject.endswith((".CONNZ", ".KICK")) and ".SERVER." in subject}
-    heard = {*WIDE, *messages_of(tenant), live_of(tenant), replay_of(tenant), "_INBOX.x"} - {"$SYS.REQ.USER.AUTH"}
-    sent = {*SERVER_REQUESTS, *messages_of(tenant), *api_calls(SERVICE_CONSUMERS), *inboxes()} - own
+    heard = {*WIDE, *messages_of(tenant), *pulses(), live_of(tenant), replay_of(tenant), "_INBOX.x"}
+    heard -= {"$SYS.REQ.USER.AUTH"}
+    sent = {*SERVER_REQUESTS, *messages_of(tenant), *pulses(), *api_calls(SERVICE_CONSUMERS), *inboxes()} - own
     await _refused(visitor, "callout", hear=heard, send=sent)
     return len(heard) + len(sent)
 
@@ -112,7 +114,7 @@ def forbidden_to_hear(own: TestTenant, other: TestTenant) -> Iterator[str]:
     yield from (live_of(other), replay_of(other), f"{subjects.REPLAY_PREFIX}.{other.tenant_id}.>")
     yield from (f"{subjects.REPLAY_PREFIX}.{own.tenant_id}.*", f"{subjects.REPLAY_PREFIX}.{own.tenant_id}.mk_other")
     yield from (f"{subjects.EVENTS_PREFIX}.{tenant.tenant_id}.>" for tenant in (own, other))
-    yield from inboxes()
+    yield from (*inboxes(), *pulses())
     yield from (f"$JS.ACK.PUBLIC.{durable_of(tenant)}.>" for tenant in (own, other))
 
 
@@ -124,7 +126,7 @@ def forbidden_to_send(own: TestTenant, other: TestTenant) -> Iterator[str]:
         yield from (*messages_of(tenant), replay_of(tenant))
         yield f"{subjects.ACKNOWLEDGEMENT_PREFIX}.{durable_of(tenant)}.1.1.1.1.0"
     yield from SERVER_REQUESTS
-    yield from inboxes()
+    yield from (*inboxes(), *pulses())
 
 
 def api_calls(consumers: Iterable[str]) -> Iterator[str]:
@@ -153,6 +155,10 @@ def messages_of(tenant: TestTenant) -> Iterator[str]:
 
 def inboxes() -> list[str]:
     return ["_INBOX.x", "_INBOX.x.y", *(f"{inbox_prefix(name)}.x" for name in (*SERVICES, "callout"))]
+
+
+def pulses() -> list[str]:
+    return [subjects.pulse_subject(name) for name in SERVICES]
 
 
 def own_messages(service: str, tenant: TestTenant) -> set[str]:
