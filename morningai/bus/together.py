@@ -73,6 +73,8 @@ class Lanes:
                 await self._handle_all([one for one in group if not one.done.done()])
         finally:
             del self._waiting[task_id]
+            for one in lane:  # only when the process ends: the bus brings them again
+                one.done.cancel()
 
     async def _handle_all(self, group: Sequence[Waiting]) -> None:
         if len(group) > 1 and await self._took_effect_together(group):
