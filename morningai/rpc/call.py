@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,6 +24,15 @@ from morningai.errors import PermissionDenied, Unauthenticated
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 PROOF_KEY = "morningai-proof"
+
+
+@contextmanager
+def to_a_caller_who_may_be_gone() -> Iterator[None]:
+    """gRPC fails what is sent to a caller who hung up before it cancels the call here; this ends it as that would."""
+    try:
+        yield
+    except grpc.aio.InternalError as error:
+        raise asyncio.CancelledError("The caller hung up.") from error
 
 
 class CallClass(StrEnum):

@@ -19,7 +19,17 @@ from psycopg_pool import PoolTimeout
 from morningai.deadline import begin_deadline, is_past
 from morningai.errors import DeadlineExceeded, MorningAIError, Permanent, Unauthenticated, Unavailable, plain
 from morningai.logging import bind_contextvars, clear_contextvars
-from morningai.rpc.call import CURRENT_CALL, PROOF_KEY, Call, Context, MethodRule, begin_call, check_claim, rules_of
+from morningai.rpc.call import (
+    CURRENT_CALL,
+    PROOF_KEY,
+    Call,
+    Context,
+    MethodRule,
+    begin_call,
+    check_claim,
+    rules_of,
+    to_a_caller_who_may_be_gone,
+)
 from morningai.rpc.limits import TenantCalls
 from morningai.rpc.listening import Deadlines, Listening
 from morningai.rpc.refusals import REFUSALS
@@ -131,7 +141,8 @@ def _written(behaviour: Streaming) -> Callable[[object, Context], Awaitable[None
     async def call(request: object, context: Context) -> None:
         async with aclosing(cast("AsyncGenerator[object, None]", behaviour(request, context))) as responses:
             async for response in responses:
-                await context.write(response)
+                with to_a_caller_who_may_be_gone():
+                    await context.write(response)
 
     return call
 
@@ -279,7 +290,8 @@ async def _fail(context: Context, terms: Terms, error: Exception, request: objec
     if isinstance(error, grpc.aio.AbortError):
         raise error
     if isinstance(error, NotImplementedError):  # what the generated servicers raise
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "The method is not served here.")
+        with to_a_caller_who_may_be_gone():
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "The method is not served here.")
     if isinstance(error, (OperationalError, PoolTimeout, TimeoutError)) and is_past():
         error = DeadlineExceeded("The call's time was up before its work was done.", remedy="Allow it more time.")
     elif isinstance(error, (OperationalError, PoolTimeout)):

@@ -29,7 +29,7 @@ from morningai.errors import (
     Unauthenticated,
     plain,
 )
-from morningai.rpc.call import Context
+from morningai.rpc.call import Context, to_a_caller_who_may_be_gone
 
 M = TypeVar("M", bound=Message)
 
@@ -68,7 +68,8 @@ def status_of(error: MorningAIError) -> Status:
 async def abort(context: Context, error: MorningAIError) -> None:
     """End the call with the error's status; always raises."""
     status = rpc_status.to_status(status_of(error))
-    await context.abort(status.code, status.details, status.trailing_metadata)
+    with to_a_caller_who_may_be_gone():
+        await context.abort(status.code, status.details, status.trailing_metadata)
 
 
 def field_violations(error: grpc.RpcError) -> list[tuple[str, str]]:

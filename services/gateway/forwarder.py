@@ -8,7 +8,7 @@ import grpc
 
 from morningai.deadline import seconds_left
 from morningai.errors import Unavailable
-from morningai.rpc.call import CURRENT_CALL, Context, rules_of
+from morningai.rpc.call import CURRENT_CALL, Context, rules_of, to_a_caller_who_may_be_gone
 from morningai.rpc.channel import proof_metadata
 from morningai.rpc.status import reason_of
 
@@ -59,4 +59,5 @@ async def abort_as(context: Context, error: grpc.aio.AioRpcError) -> None:
     """
     if error.code() is grpc.StatusCode.UNAVAILABLE and not reason_of(error):
         raise Unavailable("The service behind this call does not answer.", remedy="Try again in a moment.") from error
-    await context.abort(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))  # type: ignore[arg-type]
+    with to_a_caller_who_may_be_gone():
+        await context.abort(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))  # type: ignore[arg-type]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -7,10 +9,12 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from structlog.testing import capture_logs
 
 from morningai.api.search.v1 import search_pb2
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tasks.v1 import tasks_pb2_grpc
+from morningai.errors import NotFound
 from morningai.rpc.call import PROOF_KEY, UndeclaredScope
 from morningai.rpc.server import RpcServer
 
@@ -115,3 +119,31 @@ async def test_a_method_that_its_servicer_does_not_have_is_not_implemented(tmp_p
     async with channel_to(tmp_path, add_tasks) as channel:
         code = await code_of(channel, f"/{TASKS}/ListTasks", claiming("tasks.read"))
     assert code is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_caller_who_hangs_up_while_being_refused_is_no_crash(tmp_path: Path, caplog) -> None:
+    class Late(tasks_pb2_grpc.TaskServiceServicer):
+        async def WatchTask(self, request: api.WatchTaskRequest, context: object) -> AsyncIterator[api.TaskEvent]:
+            await asyncio.sleep(0.05 + random.uniform(-0.002, 0.002))
+            raise NotFound("task", request.name)
+            yield
+
+    def add(server: grpc.aio.Server) -> None:
+        tasks_pb2_grpc.add_TaskServiceServicer_to_server(Late(), server)
+
+    async def watch(channel: grpc.aio.Channel) -> grpc.StatusCode:
+        seconds = 0.05 + random.uniform(-0.001, 0.003)
+        request, metadata = api.WatchTaskRequest(name="tasks/1"), ((PROOF_KEY, claiming("tasks.read")),)
+        watching = tasks_pb2_grpc.TaskServiceStub(channel).WatchTask(request, timeout=seconds, metadata=metadata)
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await watching.read()
+        return ended.value.code()
+
+    with capture_logs() as lines:
+        async with channel_to(tmp_path, add) as channel:
+            # The moment between hanging up and being refused is short; some of these meet it.
+            for _ in range(30):
+                codes = await asyncio.gather(*(watch(channel) for _ in range(10)))
+                assert set(codes) <= {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.NOT_FOUND}
+    assert [line for line in lines if line["log_level"] == "error"] == []
+    assert caplog.records == []
