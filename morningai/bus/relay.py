@@ -39,6 +39,8 @@ TYPES = list(BY_NAME)
 LONGEST_SLEEP_SECONDS = 5.0
 # Longer than an active relay ever says nothing; PostgreSQL ends the session of a frozen one, and another takes over.
 FROZEN: LiteralString = "SET idle_session_timeout = '10s'"
+# A plan is kept, and one made while the outbox was empty would read all of it when it is full: rows are found by key.
+BY_KEY: LiteralString = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
 LOCK: LiteralString = "SELECT pg_try_advisory_lock(hashtext('relay'), hashtext(%s)) AS held"
 DUE: LiteralString = """
 SELECT * FROM outbox
@@ -109,6 +111,7 @@ class Relay:
         ) as connection:
             connection.add_notify_handler(lambda _: self._wake.set())
             await connection.execute(FROZEN)
+            await connection.execute(BY_KEY)
             try:
                 await self._become_active(connection)
                 while True:

@@ -60,6 +60,20 @@ def seen_by_hand(connection, world):
     return within | tenants_seen(connection)
 
 
+def proofs_by_hand(connection, tenant):
+    """What is taken for the proof of a session of the tenant that says more than was signed; and of the next one."""
+    open_session(connection, tenant.grant())
+    say_by_hand(connection, tenant)
+    within = proof_of(connection)
+    connection.commit()
+    connection.execute("SELECT set_config('morningai.proof', %s, true)", (tenant.grant()[:-1] + "x",))
+    return {within, proof_of(connection)} - {None}
+
+
+def proof_of(connection):
+    return connection.execute("SELECT (p).principal FROM kernel.current_proof() AS p").fetchone()[0]
+
+
 def seen_unverified(connection, world):
     forged = world.a.grant()[:-1] + "x"
     try:
@@ -94,6 +108,19 @@ def test_a_tenant_named_by_hand_gives_no_rows(world, connection):
     assert seen_by_hand(connection, world) == set()
 
 
+def test_more_scopes_for_the_opened_tenant_are_no_proof(world, connection):
+    assert proofs_by_hand(connection, world.a) == set()
+
+
+def test_the_opened_proof_is_the_session_s(world, connection):
+    for proof in (world.a.grant(), world.seal(world.b), world.b.grant()):
+        open_session(connection, proof)
+        opened = connection.execute("SELECT kernel.current_proof()").fetchone()
+        connection.execute("DISCARD SEQUENCES")
+        assert connection.execute("SELECT kernel.current_proof()").fetchone() == opened
+        connection.rollback()
+
+
 @pytest.mark.parametrize("local", [True, False], ids=["in the transaction", "on the connection"])
 def test_a_valid_proof_that_is_only_set_gives_no_rows(world, connection, local):
     connection.execute("SELECT set_config('morningai.proof', %s, %s)", (world.a.grant(), local))
@@ -121,7 +148,11 @@ def test_a_refused_proof_leaves_no_session(world, connection):
 @pytest.mark.parametrize("login", APP_LOGINS)
 @pytest.mark.parametrize(
     "statement",
-    ["SELECT setval('kernel.session_mark', 1)", "SELECT nextval('kernel.session_mark')", "TABLE kernel.session_mark"],
+    [
+        statement.format(mark=mark)
+        for mark in ("session_mark", "proof_mark")
+        for statement in ("SELECT setval('kernel.{mark}', 1)", "SELECT nextval('kernel.{mark}')", "TABLE kernel.{mark}")
+    ],
 )
 def test_no_service_can_mark_a_session(world, login, statement):
     with psycopg.connect(world.database.dsn(login)) as connection:
@@ -151,3 +182,13 @@ def test_a_mark_that_outlives_its_transaction_is_noticed(weakened, killed):
         weakened.database.execute(body.replace("timestamp_hash_extended(now()::timestamp, 0)", "0"))
     with psycopg.connect(weakened.database.dsn(LOGIN)) as connection:
         killed([weakened.a.tenant_id], seen_by_hand(connection, weakened))
+
+
+def test_a_proof_that_is_believed_for_its_tenant_is_noticed(weakened, killed):
+    body = str(weakened.database.rows("SELECT pg_get_functiondef('kernel.current_proof()'::regprocedure)")[0][0])
+    comparison = """opened := currval('kernel.proof_mark')
+      = substring(sha256(timestamptz_send(now()) || convert_to(presented, 'UTF8')) FOR 8)::bigint;"""
+    assert comparison in body
+    weakened.database.execute(body.replace(comparison, "opened := kernel.tenant_id() IS NOT NULL;"))
+    with psycopg.connect(weakened.database.dsn(LOGIN)) as connection:
+        killed(["key:x"], proofs_by_hand(connection, weakened.a))
