@@ -31,11 +31,14 @@ demo: $(VENV)/.demo-$(if $(filter extractive,$(MODEL)),extractive,model)  ## Ins
 	MODEL=$(MODEL) $(BIN)/morningai demo --json .demo/result.json
 	@$(BIN)/python tests/e2e/check_result.py .demo/result.json
 
-test: $(VENV)/.dev  ## Run every test that needs no container
-	$(BIN)/pytest -n 3 --dist loadfile
+# What tries everything there is, one after the other.
+EXHAUSTIVE := tests/isolation tests/integration/gateway/test_fuzz.py
+
+test: $(VENV)/.dev  ## Run every test that needs no container, but those of `make isolation`
+	$(BIN)/pytest -n 4 --dist loadfile $(addprefix --ignore=,$(EXHAUSTIVE))
 
 isolation: $(VENV)/.dev  ## Try every way from one tenant to another, and say how many
-	$(BIN)/pytest -n 2 --dist loadfile tests/isolation tests/integration/gateway/test_fuzz.py
+	$(BIN)/pytest -n 3 --dist loadfile $(EXHAUSTIVE)
 
 SEED ?=
 TASKS ?= 300

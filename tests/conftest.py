@@ -324,7 +324,7 @@ async def make_consumers(service: str, settings: ServiceSettings) -> None:
     await connection.close()
 
 
-async def eventually(check: Callable[[], object], *, seconds: float = 10.0) -> None:
+async def eventually(check: Callable[[], object], *, seconds: float = 30.0) -> None:
     """Wait until `check` is true; the last try's assertion or value is the failure."""
     deadline = asyncio.get_running_loop().time() + seconds
     while not check():
