@@ -23,7 +23,8 @@ from morningai.telemetry import current_trace_id
 Connection: TypeAlias = psycopg.AsyncConnection[DictRow]
 Parameters: TypeAlias = dict[str, object]
 
-# One statement, so that the deadline costs no round trip; it holds for the statements after it.
+# One statement, so that the deadline costs no round trip; it holds for the statements after it. The first of a
+# transaction takes its BEGIN along.
 OPEN_SESSION: LiteralString = """
 SELECT kernel.open_session(%(proof)s), set_config('morningai.trace_id', %(trace_id)s, true),
        set_config('statement_timeout', coalesce(%(milliseconds)s, current_setting('statement_timeout')), true)
@@ -75,7 +76,7 @@ class Database:
             max_size=max_connections,
             open=False,
             connection_class=cast(type[Connection], psycopg.AsyncConnection),
-            kwargs={"row_factory": dict_row},
+            kwargs={"row_factory": dict_row, "autocommit": True},  # transactions begin below
         )
 
     async def open(self) -> None:
@@ -87,17 +88,13 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A transaction without a tenant: it sees no tenant's rows."""
-        async with self._pool.connection() as connection:
+        async with self._pool.connection() as connection, connection.transaction():
             yield connection
 
     async def decide(self, query: LiteralString, parameters: Parameters) -> DictRow | None:
         """One statement that is a transaction of its own, in one round trip. Raises DeadlineExceeded."""
         async with self._pool.connection(timeout=_seconds_left()) as connection:
-            await connection.set_autocommit(True)
-            try:
-                return await (await connection.execute(query, parameters)).fetchone()
-            finally:
-                await connection.set_autocommit(False)
+            return await (await connection.execute(query, parameters)).fetchone()
 
     @asynccontextmanager
     async def tenant_session(self, proof: str) -> AsyncIterator[Session]:
@@ -119,7 +116,7 @@ class Database:
         async with self._pool.connection(timeout=_seconds_left()) as connection:
 
             async def open_session(proof: str) -> Session:
-                session = await _open(connection, proof)
+                session = await _open(connection, proof, begin=not sessions)
                 if sessions and session.tenant_id != sessions[0].tenant_id:
                     raise Unauthenticated("The proof is of another tenant than this transaction.")
                 sessions.append(session)
@@ -153,9 +150,12 @@ def opening(proof: str) -> Parameters:
     return {"proof": proof, "trace_id": current_trace_id(), "milliseconds": milliseconds}
 
 
-async def _open(connection: Connection, proof: str) -> Session:
+async def _open(connection: Connection, proof: str, *, begin: bool) -> Session:
     try:
-        await connection.execute(OPEN_SESSION, opening(proof))
+        if begin:
+            await psycopg.AsyncClientCursor(connection).execute(f"BEGIN; {OPEN_SESSION}", opening(proof))
+        else:
+            await connection.execute(OPEN_SESSION, opening(proof))
     except (psycopg.errors.InsufficientPrivilege, psycopg.DataError, UnicodeEncodeError) as error:
         raise Unauthenticated("The proof is missing, forged or expired.") from error
     except psycopg.errors.ObjectNotInPrerequisiteState as error:
