@@ -22,7 +22,7 @@ TICK_SECONDS = 0.1
 # Between two faults, so that a run is no single outage.
 SPACE_SECONDS = 1.5
 DELAYED_SECONDS = 4.0
-LATE_SECONDS = 60.0
+LATE_SECONDS = 120.0
 MORE_ORDERS = 12
 HELD_BY_WORKER = """
 SELECT worker, task_id::text FROM {0}.leases WHERE state = 'running' AND expires_at > now()

@@ -8,9 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from morningai.testing.model_script import ScriptedReply
 from morningai.testing.model_server import JsonObject, ScriptedModelServer, prompt_of
 from tests.chaos.evidence import MODEL, Journal
 
+# Every so many calls one takes longer than a lease goes without a renewal.
+SLOW_EVERY = 8
+SLOW_SECONDS = 1.3
 TenantOf = Callable[[str], str | None]
 
 
@@ -45,3 +49,8 @@ class RecordingModelServer(ScriptedModelServer):
                     "tenant": self.tenant_of(prompt_of(body)),
                 }
             )
+
+    async def _send_reply(self, body: JsonObject, reply: ScriptedReply, writer: asyncio.StreamWriter) -> None:
+        if len(self.calls) % SLOW_EVERY == 0:
+            reply = reply.model_copy(update={"delay_seconds": SLOW_SECONDS})
+        await super()._send_reply(body, reply, writer)
