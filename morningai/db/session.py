@@ -30,6 +30,8 @@ SELECT kernel.open_session(%(proof)s), set_config('morningai.trace_id', %(trace_
        set_config('statement_timeout', coalesce(%(milliseconds)s, current_setting('statement_timeout')), true)
 """
 GRANT_KIND = "g"
+# The pool waits twice as long from try to try, up to minutes; a try that it gives up, the next that asks begins anew.
+RECONNECT_SECONDS = 4.0
 
 
 @dataclass
@@ -75,6 +77,7 @@ class Database:
             min_size=1,
             max_size=max_connections,
             open=False,
+            reconnect_timeout=RECONNECT_SECONDS,
             connection_class=cast(type[Connection], psycopg.AsyncConnection),
             kwargs={"row_factory": dict_row, "autocommit": True},  # transactions begin below
         )
