@@ -74,6 +74,14 @@ async def test_a_watch_hears_at_once_of_what_another_replica_committed(replicas,
     await events.aclose()
 
 
+async def test_a_watch_of_the_tenant_hears_at_once_of_what_another_replica_committed(replicas):
+    first, second = replicas
+    with second.watching(TENANT) as watch, second.watching(uuid4()) as other:
+        first.arrived(TENANT, TASK, api.TaskEvent(sequence=1))
+        assert await watch.told(seconds=SOON_SECONDS)
+        assert not await other.told(seconds=0.1)
+
+
 async def test_a_replica_does_not_look_for_what_it_said_itself(replicas, eventually):
     first, _ = replicas
     kept = Kept()

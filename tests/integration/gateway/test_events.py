@@ -166,6 +166,17 @@ async def test_what_is_held_back_comes_when_the_slow_transaction_rolls_back(clie
     assert (await watching.next_event()).event.id == second
 
 
+async def test_what_is_held_back_is_looked_for_though_nobody_tells_of_it(client, gateway, tenant, monkeypatch):
+    monkeypatch.setattr(event_feed, "LOOK_AGAIN_SECONDS", 60.0)
+    slow, fast = insert_task(tenant), insert_task(tenant)
+    async with gateway.tenant_session(tenant.grant()) as session:
+        first = await apply(session, slow, 1)
+        await applied(gateway, tenant, fast, 1)
+        watching = Watching(client, from_oldest=True)
+        assert not (await watching.next()).HasField("event")
+    assert (await watching.next_event()).event.id == first
+
+
 async def test_no_token_that_was_given_while_transactions_were_open_skips_what_they_commit(client, gateway, tenant):
     slow, fast = insert_task(tenant), insert_task(tenant)
     async with gateway.tenant_session(tenant.grant()) as session:
@@ -348,7 +359,8 @@ async def test_what_contradicts_itself_or_is_no_type_is_refused(client):
     assert "task.step_changed" in remedy_of(unknown)
 
 
-async def test_a_watch_ends_when_its_key_is_revoked(client, tenant, database):
+async def test_a_watch_ends_when_its_key_is_revoked(client, tenant, database, monkeypatch):
+    monkeypatch.setattr(event_feed, "LOOK_AGAIN_SECONDS", 60.0)
     watching = Watching(client)
     await watching.next()
     reading = asyncio.ensure_future(watching.call.read())

@@ -142,3 +142,12 @@ async def test_a_watch_ends_when_its_key_is_revoked_though_nothing_happens() -> 
     with pytest.raises(Unauthenticated):
         async with asyncio.timeout(LOOK_AGAIN_SECONDS / 2):
             await anext(events)
+
+
+async def test_a_watch_of_the_tenant_is_told_once_of_what_was_committed_here() -> None:
+    feed = Feed()
+    with feed.watching(TENANT) as watch, feed.watching(OTHER) as other:
+        feed.arrived(TENANT, WATCHED, event(1))
+        assert await watch.told(seconds=0.1)
+        assert not await watch.told(seconds=0.01)
+        assert not await other.told(seconds=0.01)
