@@ -1,12 +1,38 @@
 -- migrate:up
 
--- Where an event stands in its tenant's feed, once it is applied: the number of the transaction that applied it, but
--- never before the event of its task that it follows. It may be read when every transaction below it has ended
+-- Where an event stands in its tenant's feed, once it is applied: the number of the transaction that applied it, after
+-- those of the database's earlier lives, but never before the event of its task that it follows. It may be read when every transaction below it has ended
 -- (docs/adr/0022-the-feed-is-read-behind-open-transactions.md). Events of before have no id, and no place.
 ALTER TABLE task_events ADD COLUMN event_id uuid, ADD COLUMN type text, ADD COLUMN feed_position bigint;
 CREATE UNIQUE INDEX task_events_feed ON task_events (tenant_id, feed_position, sequence)
   WHERE feed_position IS NOT NULL;
 GRANT UPDATE (feed_position) ON task_events TO gateway_app;
+
+-- A database that was restored counts its transactions anew. `begin_life` is called after each run of the migrations.
+CREATE TABLE feed_life (
+  one boolean PRIMARY KEY DEFAULT true CHECK (one),
+  cluster text NOT NULL,
+  first_position bigint NOT NULL
+);
+COMMENT ON TABLE feed_life IS 'global: how the transactions of this database are counted, whosever they are';
+ALTER TABLE feed_life ENABLE ROW LEVEL SECURITY;
+ALTER TABLE feed_life FORCE ROW LEVEL SECURITY;
+CREATE POLICY life_read ON feed_life FOR SELECT TO gateway_app USING (true);
+CREATE POLICY life ON feed_life TO gateway_owner USING (true) WITH CHECK (true);
+COMMENT ON POLICY life_read ON feed_life IS 'declared: events of all tenants are counted alike';
+COMMENT ON POLICY life ON feed_life IS 'declared: the migrator begins a life';
+GRANT SELECT ON feed_life TO gateway_app;
+
+-- More transactions than a life has. Those that count by the life before end before the next one begins.
+CREATE FUNCTION begin_life() RETURNS void LANGUAGE sql VOLATILE SET search_path = gateway, pg_catalog, pg_temp AS $$
+  LOCK TABLE feed_life;
+  INSERT INTO feed_life AS life (cluster, first_position)
+  SELECT concat_ws('/', s.system_identifier, c.timeline_id), 0 FROM pg_control_system() AS s, pg_control_checkpoint() AS c
+  ON CONFLICT (one) DO UPDATE
+  SET cluster = excluded.cluster, first_position = life.first_position + (1::bigint << 40)
+  WHERE life.cluster <> excluded.cluster
+$$;
+REVOKE ALL ON FUNCTION begin_life() FROM PUBLIC;
 
 -- The last place from which something was deleted: who has read less has missed it.
 CREATE TABLE feed_floors (

@@ -1,15 +1,16 @@
 -- name: get_feed_ends
 -- Every transaction below `horizon` has ended. What was deleted is at most at the floor.
-SELECT pg_snapshot_xmin(snapshot)::text::bigint AS horizon,
+SELECT pg_snapshot_xmin(snapshot)::text::bigint + life.first_position AS horizon,
   coalesce(f.feed_position, 0) AS floor_position, coalesce(f.sequence, 0) AS floor_sequence
-FROM pg_current_snapshot() AS snapshot LEFT JOIN feed_floors AS f ON true
+FROM pg_current_snapshot() AS snapshot, feed_life AS life LEFT JOIN feed_floors AS f ON true
 
 -- name: list_feed
 -- One statement, because its parts must see the same transactions as ended; always one row at least. `found` counts
 -- those before the bound of bytes.
 WITH ends AS (
-  SELECT pg_snapshot_xmin(snapshot)::text::bigint AS horizon, pg_snapshot_xmax(snapshot)::text::bigint AS ceiling
-  FROM pg_current_snapshot() AS snapshot
+  SELECT pg_snapshot_xmin(snapshot)::text::bigint + life.first_position AS horizon,
+    pg_snapshot_xmax(snapshot)::text::bigint + life.first_position AS ceiling
+  FROM pg_current_snapshot() AS snapshot, feed_life AS life
 )
 SELECT ends.horizon, ends.ceiling, coalesce(f.feed_position, 0) AS floor_position,
   coalesce(f.sequence, 0) AS floor_sequence,

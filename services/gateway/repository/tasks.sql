@@ -34,7 +34,8 @@ WHERE task_id = %(task_id)s
 WITH inserted AS (
   INSERT INTO task_events (task_id, sequence, trace_id, event, event_id, type, feed_position)
   VALUES (%(task_id)s, %(sequence)s, %(trace_id)s, %(event)s, %(event_id)s, %(type)s,
-    CASE WHEN %(sequence)s = %(after)s + 1 THEN greatest(pg_current_xact_id()::text::bigint,
+    CASE WHEN %(sequence)s = %(after)s + 1 THEN greatest(
+      pg_current_xact_id()::text::bigint + (SELECT first_position FROM feed_life),
       (SELECT feed_position FROM task_events WHERE task_id = %(task_id)s AND sequence = %(after)s)) END)
   ON CONFLICT DO NOTHING
   RETURNING sequence, event
@@ -48,7 +49,8 @@ ORDER BY sequence LIMIT %(limit)s
 
 -- name: place_events
 -- Those that had waited for the one before them.
-UPDATE task_events SET feed_position = greatest(pg_current_xact_id()::text::bigint,
+UPDATE task_events SET feed_position = greatest(
+  pg_current_xact_id()::text::bigint + (SELECT first_position FROM feed_life),
   (SELECT feed_position FROM task_events WHERE task_id = %(task_id)s AND sequence = %(after)s))
 WHERE task_id = %(task_id)s AND sequence > %(after)s AND sequence <= %(last)s AND feed_position IS NULL
   AND event_id IS NOT NULL

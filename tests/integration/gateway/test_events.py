@@ -20,6 +20,7 @@ from morningai.api.subscriptions.v1 import subscriptions_pb2 as api
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.bus.catalogue import message_type
 from morningai.bus.envelope import Envelope
+from morningai.db.migrate import migrate
 from morningai.db.session import Database
 from morningai.rpc.status import remedy_of
 from morningai.secrets.key_ring import KeyRing, make_key
@@ -28,6 +29,7 @@ from services.gateway.domain.events import FeedPlace
 from services.gateway.event_tokens import EventTokens
 from services.gateway.handlers import keep_and_apply
 from services.gateway.repository import events as repository
+from tests.conftest import PASSWORDS
 from tests.integration.gateway.door import insert_task, open_door
 from tests.integration.gateway.platform import bearer, connected, field_of
 
@@ -339,10 +341,27 @@ async def test_a_token_of_another_tenant_and_a_forged_one_are_refused_alike(clie
 
 
 async def test_a_token_of_a_later_life_of_the_database_is_refused(client, tenant):
-    token = EventTokens(KeyRing.parse(KEYS)).write(tenant.tenant_id, FeedPlace(2**40, 1))
+    token = EventTokens(KeyRing.parse(KEYS)).write(tenant.tenant_id, FeedPlace(2**60, 1))
     error = await refusal(client, after_token=token)
     assert error.code() is FAILED_PRECONDITION
     assert "from_oldest" in remedy_of(error)
+
+
+async def test_every_token_goes_on_when_the_database_was_restored_where_transactions_have_lower_numbers(
+    client, gateway, tenant, database
+):
+    """As a dump in a new cluster is found: what it holds was numbered higher, by another one."""
+    database.execute("UPDATE gateway.feed_life SET cluster = 'the one before', first_position = 1000000")
+    made = [await applied(gateway, tenant, insert_task(tenant), 1) for _ in range(2)]
+    found, end = await Watching(client, from_oldest=True).caught_up()
+    database.execute("UPDATE gateway.feed_life SET first_position = 0")
+    for _ in range(2):
+        migrate(database.admin_dsn, PASSWORDS)
+    made += [await applied(gateway, tenant, insert_task(tenant), 1) for _ in range(2)]
+    assert await ids_after(client, from_oldest=True) == made
+    assert await ids_after(client, after_token=found[0].token) == made[1:]
+    assert await ids_after(client, after_token=end) == made[2:]
+    assert database.rows("SELECT first_position FROM gateway.feed_life") == [(2**40,)]
 
 
 async def test_the_task_of_another_tenant_is_not_found(client, database):
