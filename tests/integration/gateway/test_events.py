@@ -6,8 +6,12 @@ The gateway is in the test's process; events are applied beside it, in transacti
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import sys
 import tempfile
 import time
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -33,6 +37,8 @@ from tests.conftest import PASSWORDS
 from tests.integration.gateway.door import insert_task, open_door
 from tests.integration.gateway.platform import bearer, connected, field_of
 
+ROOT = Path(__file__).parents[3]
+PROGRAM = re.search(r"```python\n(.*?)```", (ROOT / "docs/guides/events.md").read_text(), re.DOTALL).group(1)
 KEYS = make_key("k1")
 INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 FAILED_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
@@ -93,6 +99,25 @@ async def apply(session, task, sequence, *rest):
 async def applied(gateway, tenant, task, sequence, *rest):
     async with gateway.tenant_session(tenant.grant()) as session:
         return await apply(session, task, sequence, *rest)
+
+
+@asynccontextmanager
+async def running_guide(address, tenant, folder):
+    """The guide's program, whose place is in the folder; `await line()` is the next that it prints."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MORNINGAI_ADDRESS": address}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", PROGRAM),
+        cwd=folder,
+        env=environment | {"MORNINGAI_API_KEY": tenant.api_key},
+        stdout=asyncio.subprocess.PIPE,
+    )
+
+    async def line():
+        return (await asyncio.wait_for(process.stdout.readline(), SECONDS)).decode().split()
+
+    yield line
+    process.kill()
+    await process.wait()
 
 
 class Watching:
@@ -402,3 +427,17 @@ async def test_a_watch_that_nobody_reads_holds_no_other(client, gateway, tenant)
     assert await ids_after(client, from_oldest=True) == made
     for watching in slow:
         watching.call.cancel()
+
+
+async def test_the_program_of_the_guide_goes_on_where_it_was_killed(door, gateway, tenant, tmp_path, eventually):
+    task, place = insert_task(tenant), tmp_path / "place"
+    async with running_guide(door, tenant, tmp_path):
+        await eventually(place.exists)
+    made = [await applied(gateway, tenant, task, number) for number in (1, 2)]
+    async with running_guide(door, tenant, tmp_path) as line:
+        assert [await line() for _ in made] == [[event_id, "task.step_changed"] for event_id in made]
+        tokens = EventTokens(KeyRing.parse(KEYS))
+        await eventually(lambda: tokens.read(tenant.tenant_id, place.read_text()).sequence >= len(made))
+    last = await applied(gateway, tenant, task, 3)
+    async with running_guide(door, tenant, tmp_path) as line:
+        assert await line() == [last, "task.step_changed"]
