@@ -79,6 +79,12 @@ def message_of(task, sequence, body=events.TaskStepChanged, state=tasks.TASK_STA
     return body(event=event)
 
 
+def large(event):
+    """More of them than a connection takes before somebody reads."""
+    event.failure.message = "x" * 200_000
+    return events.TaskStepChanged(event=event)
+
+
 async def apply(session, task, sequence, *rest):
     """In the session's transaction; returns the event's id."""
     message = message_of(task, sequence, *rest)
@@ -421,8 +427,8 @@ async def test_a_watch_ends_when_its_key_is_revoked(client, tenant, database, mo
 async def test_a_watch_that_nobody_reads_holds_no_other(client, gateway, tenant):
     """And no connection to PostgreSQL, of which the gateway has eight."""
     task = insert_task(tenant)
-    made = [await applied(gateway, tenant, task, number) for number in range(1, 151)]
-    slow = [Watching(client, from_oldest=True) for _ in range(20)]
+    made = [await applied(gateway, tenant, task, number, large) for number in range(1, 101)]
+    slow = [Watching(client, from_oldest=True) for _ in range(12)]
     await asyncio.sleep(0.5)
     assert await ids_after(client, from_oldest=True) == made
     for watching in slow:
