@@ -1,6 +1,6 @@
-"""Tells the other replicas of a service over core NATS that something of a key was committed.
+"""Tells the other replicas of a service over core NATS that something of one or more keys was committed.
 
-A pulse holds nothing but the key, and may be lost: whoever waits for one looks by itself now and then.
+A pulse holds nothing but the keys, and may be lost: whoever waits for one looks by itself now and then.
 """
 
 from __future__ import annotations
@@ -35,17 +35,19 @@ class Pulses:
         await client.subscribe(self._subject, cb=self._heard)
         self._client = client
 
-    def send(self, key: UUID) -> None:
+    def send(self, *keys: UUID) -> None:
         if self._client is not None and self._client.is_connected:
-            sending = asyncio.create_task(self._send(self._client, key))
+            sending = asyncio.create_task(self._send(self._client, keys))
             self._sending.add(sending)
             sending.add_done_callback(self._sending.discard)
 
-    async def _send(self, client: Client, key: UUID) -> None:
+    async def _send(self, client: Client, keys: tuple[UUID, ...]) -> None:
         with suppress(nats.errors.Error):
-            await client.publish(self._subject, self._own + key.bytes)
+            await client.publish(self._subject, self._own + b"".join(key.bytes for key in keys))
 
     async def _heard(self, message: Msg) -> None:
-        own, key = message.data[:OWN_BYTES], message.data[OWN_BYTES:]
-        if own != self._own and len(key) == KEY_BYTES:
-            self.on_pulse(UUID(bytes=key))
+        own, keys = message.data[:OWN_BYTES], message.data[OWN_BYTES:]
+        if own == self._own or len(keys) % KEY_BYTES:
+            return
+        for start in range(0, len(keys), KEY_BYTES):
+            self.on_pulse(UUID(bytes=keys[start : start + KEY_BYTES]))

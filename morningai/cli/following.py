@@ -62,7 +62,7 @@ def _events(
                 if event.task_state in ENDED:
                     return
         except grpc.RpcError as error:
-            failures += _counts(error, failures, patience)
+            failures = failures_after(error, failures, patience)
             if failures:
                 progress.on_lost(failures)
         else:
@@ -72,14 +72,15 @@ def _events(
         sleep(patience.delay_seconds(failures) if failures else 0.0)
 
 
-def _counts(error: grpc.RpcError, failures: int, patience: Patience) -> int:
-    """1 for a connection that broke, 0 for a watch whose time was up; raises what no repetition can heal."""
+def failures_after(error: grpc.RpcError, failures: int, patience: Patience) -> int:
+    """One more for a connection that broke, as many for a watch whose time was up; raises what no repetition can
+    heal."""
     code = status_of(error)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return 0
+        return failures
     if code not in RESUMABLE or failures + 1 >= patience.attempts:
         raise error
-    return 1
+    return failures + 1
 
 
 def _has_ended(gateway: Gateway, task: str) -> bool:

@@ -20,6 +20,7 @@ from morningai.api.faqs.v1 import faqs_pb2_grpc
 from morningai.api.schedules.v1 import schedules_pb2_grpc
 from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.sources.v1 import sources_pb2_grpc
+from morningai.api.subscriptions.v1 import subscriptions_pb2 as subscriptions
 from morningai.api.subscriptions.v1 import subscriptions_pb2_grpc
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.api.tasks.v1 import tasks_pb2_grpc
@@ -112,6 +113,14 @@ class Gateway:
         """One stream of events; it may end or break before the task does."""
         request = tasks.WatchTaskRequest(name=task, after_sequence=after)
         stream = self.tasks.WatchTask(request, timeout=WATCH_DEADLINE_SECONDS, metadata=self._metadata)
+        try:
+            yield from stream
+        finally:
+            stream.cancel()  # type: ignore[no-untyped-call]
+
+    def watch_events(self, request: subscriptions.WatchEventsRequest) -> Iterator[subscriptions.WatchEventsResponse]:
+        """One stream; it may break at any time."""
+        stream = self.subscriptions.WatchEvents(request, timeout=WATCH_DEADLINE_SECONDS, metadata=self._metadata)
         try:
             yield from stream
         finally:

@@ -18,6 +18,7 @@ from morningai.cli.commands import (
     dead_letter,
     demo,
     document,
+    events,
     key,
     limits,
     member,
@@ -64,7 +65,7 @@ def make_app() -> typer.Typer:
     )
     app.callback()(_no_options)
     administration = (tenant, member, key, policy, limits, usage, audit, dead_letter)
-    work_commands = (source, work, task, schedule, approval, document, webhook)
+    work_commands = (source, work, task, schedule, approval, document, events, webhook)
     for commands in (up, *work_commands, *administration, trace, model, bus, proof_key, demo):
         commands.register(app)
     return app

@@ -1,6 +1,7 @@
 """Where a command speaks: results on standard output, progress and problems on standard error.
 
-With `--json` standard output holds one JSON document, standard error nothing but a problem as JSON.
+With `--json` standard output holds one JSON document, or one a line where there is no end, standard error nothing but a
+problem as JSON.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ class Output:
 
     def document(self, content: dict[str, object]) -> None:
         sys.stdout.write(json.dumps(content, indent=2) + "\n")
+        sys.stdout.flush()
+
+    def record(self, content: dict[str, object]) -> None:
+        """One of many documents, each on a line."""
+        sys.stdout.write(json.dumps(content) + "\n")
         sys.stdout.flush()
 
     def line(self, text: str = "", style: str = "") -> None:

@@ -52,6 +52,7 @@ def migrate(admin_dsn: str, passwords: dict[str, str]) -> None:
             folder = services_folder() / service / "migrations"
             if any(folder.glob("*.sql")):
                 _run_dbmate(admin_dsn, folder, schema=service, role=f"{service}_owner")
+        _begin_lives(connection)
         _set_passwords(connection, passwords)
         _forbid_temporary_tables(connection)
         findings = audit(connection)
@@ -69,6 +70,16 @@ def ensure_operator_key(admin_dsn: str, key: str) -> None:
 def _set_passwords(connection: psycopg.Connection, passwords: dict[str, str]) -> None:
     for role, password in passwords.items():
         connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(password)))
+
+
+def _begin_lives(connection: psycopg.Connection) -> None:
+    """A restored database counts its transactions anew: a service that counts by them has a function to begin anew."""
+    for service in SERVICES:
+        found = connection.execute("SELECT to_regprocedure(%s)", (f"{service}.begin_life()",)).fetchone()
+        if found and found[0]:
+            with connection.transaction():
+                connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(f"{service}_owner")))
+                connection.execute(sql.SQL("SELECT {}.begin_life()").format(sql.Identifier(service)))
 
 
 def _forbid_temporary_tables(connection: psycopg.Connection) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, TypeAlias
 from uuid import UUID
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import AfterValidator, SecretStr
 
 from morningai.secrets.sealed import KEY_BYTES, CannotOpen, key_id_of, open_sealed, seal
@@ -48,8 +50,16 @@ class KeyRing:
             raise CannotOpen
         return open_sealed(key, _belongs_to(tenant_id, data_key_id), wrapped)
 
+    def derived(self, purpose: str, *, key_bytes: int) -> dict[str, bytes]:
+        """Keys for another use than sealing, by the ids of those that they are made of; the current one is first."""
+        return {key_id: _derived(key, purpose, key_bytes) for key_id, key in self._keys.items()}
+
     def is_current(self, wrapped: bytes) -> bool:
         return key_id_of(wrapped) == self.current
+
+
+def _derived(key: bytes, purpose: str, key_bytes: int) -> bytes:
+    return HKDF(hashes.SHA256(), key_bytes, salt=None, info=purpose.encode()).derive(key)
 
 
 def _checked(keys: SecretStr) -> SecretStr:

@@ -39,8 +39,11 @@ from morningai.secrets.key_ring import KeyRing
 from morningai.secrets.vault import Vault
 from morningai.service import Service, make_database
 from services.gateway.authentication import Authenticator
+from services.gateway.event_feed import EventFeed
+from services.gateway.event_tokens import EventTokens
 from services.gateway.feed import Feed
 from services.gateway.forwarder import Forwarder
+from services.gateway.grpc_api.events import EventWatches
 from services.gateway.grpc_api.schedules import ScheduleServicer
 from services.gateway.grpc_api.tasks import TaskServicer
 from services.gateway.grpc_api.webhooks import SubscriptionServicer
@@ -148,11 +151,17 @@ def make_service(settings: Settings) -> Service:
     tasks_pb2_grpc.add_TaskServiceServicer_to_server(servicer, rpc.server)
     schedules = ScheduleServicer(database, docs=channels["docs"])
     schedules_pb2_grpc.add_ScheduleServiceServicer_to_server(schedules, rpc.server)
-    vault = Vault(KeyRing.parse(settings.secret_keys.get_secret_value()))
+    keys = KeyRing.parse(settings.secret_keys.get_secret_value())
+    vault = Vault(keys)
     poster = make_poster(settings)
     sender = Sender(Database(settings.sender_dsn, max_connections=SENDER_CONNECTIONS), poster, vault, settings)
     subscriptions = SubscriptionServicer(
-        database, vault, poster, wake=sender.wake, overlap_seconds=settings.webhook_overlap_seconds
+        database,
+        vault,
+        poster,
+        watches=EventWatches(database, EventFeed(database, feed), EventTokens(keys), prove=authenticator.prove),
+        wake=sender.wake,
+        overlap_seconds=settings.webhook_overlap_seconds,
     )
     subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(subscriptions, rpc.server)
     rpc.server.add_generic_rpc_handlers((Forwarder(routes),))

@@ -19,6 +19,7 @@ LOOK_AGAIN_SECONDS = 5.0
 PROVE_AGAIN_SECONDS = 0.5
 # A watcher that is behind by more finds its events in the tables.
 MOST_ARRIVED = 200
+NO_SEQUENCE = 0
 ENDED_VALUES = frozenset(api.TaskState.Value(f"TASK_STATE_{state.upper()}") for state in ENDED)
 
 
@@ -51,6 +52,12 @@ class Watch:
                 return []
         return self._taken(sequence)
 
+    async def told(self, *, seconds: float) -> bool:
+        """Whether there may be more in the tables."""
+        told = await self._has(NO_SEQUENCE, seconds=seconds)
+        self.behind = False
+        return told
+
     async def _has(self, sequence: int, *, seconds: float) -> bool:
         """Or there may be more in the tables."""
         try:
@@ -72,20 +79,23 @@ class Watch:
 
 
 class Feed:
-    """Brings a task's watchers in this process what it commits, and tells other processes that there is something."""
+    """Brings a task's watchers in this process what it commits, tells those of the tenant that there is something, and
+    the other processes."""
 
-    def __init__(self, tell_others: Callable[[UUID], None] = lambda _: None) -> None:
+    def __init__(self, tell_others: Callable[[UUID, UUID], None] = lambda *_: None) -> None:
         self._watches: dict[UUID, set[Watch]] = {}
         self._tell_others = tell_others
 
-    def arrived(self, task_id: UUID, event: api.TaskEvent) -> None:
+    def arrived(self, tenant_id: UUID, task_id: UUID, event: api.TaskEvent) -> None:
         """Was committed here."""
         for watch in self._watches.get(task_id, ()):
             watch.put(event)
-        self._tell_others(task_id)
+        self.changed_elsewhere(tenant_id)
+        self._tell_others(task_id, tenant_id)
 
-    def changed_elsewhere(self, task_id: UUID) -> None:
-        for watch in self._watches.get(task_id, ()):
+    def changed_elsewhere(self, key: UUID) -> None:
+        """The key is a task or a tenant."""
+        for watch in self._watches.get(key, ()):
             watch.look()
 
     async def events(
@@ -95,7 +105,7 @@ class Feed:
 
         `prove` is asked again and again: a watch outlives a grant, and ends when the key is revoked.
         """
-        with self._watching(task_id) as watch:
+        with self.watching(task_id) as watch:
             arrived: list[api.TaskEvent] = []
             while True:
                 proof = await prove()
@@ -110,15 +120,16 @@ class Feed:
                 arrived = [] if len(events) == repository.MOST_EVENTS else await watch.following(after, prove)
 
     @contextmanager
-    def _watching(self, task_id: UUID) -> Iterator[Watch]:
-        watch, watches = Watch(), self._watches.setdefault(task_id, set())
+    def watching(self, key: UUID) -> Iterator[Watch]:
+        """A task or a tenant."""
+        watch, watches = Watch(), self._watches.setdefault(key, set())
         watches.add(watch)
         try:
             yield watch
         finally:
             watches.remove(watch)
             if not watches:
-                del self._watches[task_id]
+                del self._watches[key]
 
 
 async def _kept(database: Database, proof: str, task_id: UUID, *, after: int) -> list[api.TaskEvent] | None:

@@ -18,7 +18,7 @@ from morningai.errors import Poison
 from services.gateway.domain.tasks import apply_change
 from services.gateway.feed import Feed
 from services.gateway.firing import on_schedule_due
-from services.gateway.messages import PUBLIC_TYPES, change_of, event_type_of, webhook_body
+from services.gateway.messages import PUBLIC_TYPES, change_of, event_type_of, new_event_of, webhook_body
 from services.gateway.repository import tasks as repository
 from services.gateway.repository import webhooks
 
@@ -41,7 +41,7 @@ def make_handlers(feed: Feed, wake_sender: Callable[[], None]) -> Handlers:
     async def on_task_event(session: Session, envelope: Envelope, message: Message) -> None:
         await keep_and_apply(session, envelope, message)
         event = message.event  # type: ignore[attr-defined]  # every task event has this field
-        session.after_commit.append(partial(feed.arrived, envelope.task_id, event))
+        session.after_commit.append(partial(feed.arrived, session.tenant_id, envelope.task_id, event))
         if await insert_deliveries(session, envelope, message):
             session.after_commit.append(wake_sender)
 
@@ -63,13 +63,7 @@ async def keep_and_apply(session: Session, envelope: Envelope, message: Message)
     task = await repository.lock_task(session, envelope.task_id)
     if task is None:
         raise Poison(f"{envelope.type.short_name} {envelope.id} is about a task that was never accepted.")
-    waiting = await repository.insert_event(
-        session,
-        task,
-        sequence=event.sequence,
-        trace_id=event.trace_id,
-        event=event.SerializeToString(deterministic=True),
-    )
+    waiting = await repository.insert_event(session, task, new_event_of(envelope, event))
     applied = task
     for kept in waiting:
         change = change_of(api.TaskEvent.FromString(kept))
@@ -78,3 +72,5 @@ async def keep_and_apply(session: Session, envelope: Envelope, message: Message)
         applied = apply_change(applied, change)
     if applied is not task:
         await repository.update_task(session, applied)
+        if not applied.sequence == event.sequence == task.sequence + 1:
+            await repository.place_events(session, task, last=applied.sequence)

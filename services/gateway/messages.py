@@ -10,10 +10,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.bus.catalogue import CATALOGUE, MessageType
+from morningai.bus.envelope import Envelope
 from morningai.errors import InvalidInput
 from morningai.rpc.time import timestamp
 from services.gateway.domain.tasks import (
     Failure,
+    NewEvent,
     NewTask,
     Step,
     Task,
@@ -31,12 +33,24 @@ def event_type_of(message_type: MessageType) -> str:
 
 
 PUBLIC_TYPES = frozenset(event_type_of(entry) for entry in CATALOGUE if entry.public)
+# Those that come to the gateway.
+FEED_TYPES = frozenset(event_type_of(entry) for entry in CATALOGUE if entry.public and "gateway" in entry.consumers)
 
 
 def webhook_body(event_type: str, event: api.TaskEvent) -> str:
     """What a webhook carries of a public event: its type, its time, and the event in proto3 JSON."""
     content = {"type": event_type, "timestamp": event.time.ToJsonString(), "data": MessageToDict(event)}
     return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+
+
+def new_event_of(envelope: Envelope, event: api.TaskEvent) -> NewEvent:
+    return NewEvent(
+        event_id=envelope.id,
+        type=event_type_of(envelope.type),
+        sequence=event.sequence,
+        trace_id=event.trace_id,
+        event=event.SerializeToString(deterministic=True),
+    )
 
 
 def new_task_of(request: api.CreateTaskRequest) -> NewTask:

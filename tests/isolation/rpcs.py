@@ -23,7 +23,17 @@ IDENTIFIER = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}
 CREATIONS = ("Create", "Upload")
 READINGS = ("Get", "List", "Watch", "Search", "Export")
 # A branch is of a remote and of no tenant; what was uploaded has none, and a task for it would be refused.
-NAMES_NOTHING = ("delivery", "page_token", "etag", "filter", "order_by", "start_date", "end_date")
+NAMES_NOTHING = (
+    "delivery",
+    "page_token",
+    "after_token",
+    "event_types",
+    "etag",
+    "filter",
+    "order_by",
+    "start_date",
+    "end_date",
+)
 # A call that ends what other calls are for comes after them, and one that may end the caller after all.
 ENDINGS = (("Cancel", "Delete", "Remove"), ("Revoke",))
 SECONDS = 10.0

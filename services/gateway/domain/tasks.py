@@ -120,6 +120,17 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True)
+class NewEvent:
+    """One event as it arrives; `type` is as subscribers know it, `event` a serialized TaskEvent."""
+
+    event_id: UUID
+    type: str
+    sequence: int
+    trace_id: str
+    event: bytes
+
+
+@dataclass(frozen=True)
 class KeptEvent:
     """One event of the feed; `content` is a serialized TaskEvent."""
 

@@ -130,7 +130,7 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
 
     async def _get(self, name: str) -> Task:
         async with rpc_session(self._database) as session:
-            task = await repository.get_task(session, _task_id(name))
+            task = await repository.get_task(session, task_id_of(name))
         if task is None:
             raise NotFound("task", name, remedy=TASK_REMEDY)
         return task
@@ -167,7 +167,8 @@ def _same(task: Task, new: NewTask) -> Task:
     return task
 
 
-def _task_id(name: str) -> UUID:
+def task_id_of(name: str) -> UUID:
+    """Raises NotFound."""
     try:
         return UUID(name.removeprefix("tasks/"))
     except ValueError as error:

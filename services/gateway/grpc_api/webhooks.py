@@ -1,10 +1,10 @@
-"""SubscriptionService: a tenant's webhook endpoints and what was delivered to them."""
+"""SubscriptionService: a tenant's webhook endpoints and what was delivered to them, and watching its events."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import suppress
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -29,6 +29,7 @@ from services.gateway.domain.webhooks import (
     secret_text,
     target_of,
 )
+from services.gateway.grpc_api.events import EventWatches
 from services.gateway.messages import PUBLIC_TYPES
 from services.gateway.poster import Poster
 from services.gateway.repository import webhooks as repository
@@ -44,13 +45,27 @@ class SubscriptionServicer(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     """`wake` tells the sender of this process that something is due."""
 
     def __init__(
-        self, database: Database, vault: Vault, poster: Poster, *, wake: Callable[[], None], overlap_seconds: float
+        self,
+        database: Database,
+        vault: Vault,
+        poster: Poster,
+        *,
+        watches: EventWatches,
+        wake: Callable[[], None],
+        overlap_seconds: float,
     ) -> None:
         self._database = database
         self._vault = vault
         self._poster = poster
+        self._watches = watches
         self._wake = wake
         self._overlap_seconds = overlap_seconds
+
+    async def WatchEvents(
+        self, request: api.WatchEventsRequest, context: Context
+    ) -> AsyncIterator[api.WatchEventsResponse]:
+        async for response in self._watches.watch(request, context):
+            yield response
 
     async def CreateWebhookEndpoint(
         self, request: api.CreateWebhookEndpointRequest, context: Context

@@ -15,6 +15,7 @@ from morningai.db.session import Session
 from services.gateway.domain.tasks import (
     Failure,
     KeptEvent,
+    NewEvent,
     NewTask,
     Place,
     Step,
@@ -90,11 +91,16 @@ async def update_task(session: Session, task: Task) -> None:
     )
 
 
-async def insert_event(session: Session, task: Task, *, sequence: int, trace_id: str, event: bytes) -> list[bytes]:
+async def insert_event(session: Session, task: Task, event: NewEvent) -> list[bytes]:
     """Keep an event, and return those that the task has not applied, at most MOST_EVENTS."""
-    parameters: dict[str, object] = {"task_id": task.task_id, "sequence": sequence, "trace_id": trace_id}
-    parameters |= {"event": event, "after": task.sequence, "limit": MOST_EVENTS}
+    parameters: dict[str, object] = {"task_id": task.task_id, "after": task.sequence, "limit": MOST_EVENTS}
+    parameters |= vars(event)
     return [row["event"] for row in await session.rows(QUERIES["insert_event"], parameters)]
+
+
+async def place_events(session: Session, task: Task, *, last: int) -> None:
+    """Gives those after the task's own sequence number their place in the feed, as far as they have none."""
+    await session.execute(QUERIES["place_events"], {"task_id": task.task_id, "after": task.sequence, "last": last})
 
 
 async def list_events(session: Session, task_id: UUID, *, after: int) -> list[bytes]:

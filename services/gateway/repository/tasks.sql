@@ -29,10 +29,14 @@ UPDATE tasks SET state = %(state)s, steps = %(steps)s, failure = %(failure)s, se
 WHERE task_id = %(task_id)s
 
 -- name: insert_event
--- And the task's events after the last that was applied: a statement does not see its own row in the table.
+-- And the task's events after the last that was applied: a statement does not see its own row in the table. One that
+-- arrives early has no place in the feed yet.
 WITH inserted AS (
-  INSERT INTO task_events (task_id, sequence, trace_id, event)
-  VALUES (%(task_id)s, %(sequence)s, %(trace_id)s, %(event)s)
+  INSERT INTO task_events (task_id, sequence, trace_id, event, event_id, type, feed_position)
+  VALUES (%(task_id)s, %(sequence)s, %(trace_id)s, %(event)s, %(event_id)s, %(type)s,
+    CASE WHEN %(sequence)s = %(after)s + 1 THEN greatest(
+      pg_current_xact_id()::text::bigint + (SELECT first_position FROM feed_life),
+      (SELECT feed_position FROM task_events WHERE task_id = %(task_id)s AND sequence = %(after)s)) END)
   ON CONFLICT DO NOTHING
   RETURNING sequence, event
 )
@@ -42,6 +46,14 @@ SELECT event FROM (
   SELECT sequence, event FROM inserted WHERE sequence > %(after)s
 ) AS kept
 ORDER BY sequence LIMIT %(limit)s
+
+-- name: place_events
+-- Those that had waited for the one before them.
+UPDATE task_events SET feed_position = greatest(
+  pg_current_xact_id()::text::bigint + (SELECT first_position FROM feed_life),
+  (SELECT feed_position FROM task_events WHERE task_id = %(task_id)s AND sequence = %(after)s))
+WHERE task_id = %(task_id)s AND sequence > %(after)s AND sequence <= %(last)s AND feed_position IS NULL
+  AND event_id IS NOT NULL
 
 -- name: list_events
 SELECT event FROM task_events WHERE task_id = %(task_id)s AND sequence > %(after)s ORDER BY sequence LIMIT %(limit)s

@@ -15,7 +15,7 @@ from morningai.bus.pulses import Pulses
 from services.gateway.feed import LOOK_AGAIN_SECONDS, Feed
 from tests.conftest import PASSWORD
 
-TASK = uuid4()
+TENANT, TASK = uuid4(), uuid4()
 SOON_SECONDS = LOOK_AGAIN_SECONDS / 2
 
 
@@ -68,10 +68,18 @@ async def test_a_watch_hears_at_once_of_what_another_replica_committed(replicas,
     next_event = asyncio.ensure_future(anext(events))
     await eventually(lambda: kept.looks == 1)
     kept.events = [api.TaskEvent(sequence=1)]
-    first.arrived(TASK, kept.events[0])
+    first.arrived(TENANT, TASK, kept.events[0])
     async with asyncio.timeout(SOON_SECONDS):
         assert (await next_event).sequence == 1
     await events.aclose()
+
+
+async def test_a_watch_of_the_tenant_hears_at_once_of_what_another_replica_committed(replicas):
+    first, second = replicas
+    with second.watching(TENANT) as watch, second.watching(uuid4()) as other:
+        first.arrived(TENANT, TASK, api.TaskEvent(sequence=1))
+        assert await watch.told(seconds=SOON_SECONDS)
+        assert not await other.told(seconds=0.1)
 
 
 async def test_a_replica_does_not_look_for_what_it_said_itself(replicas, eventually):
@@ -80,7 +88,7 @@ async def test_a_replica_does_not_look_for_what_it_said_itself(replicas, eventua
     events = first.events(kept, prove, TASK, after=0)
     next_event = asyncio.ensure_future(anext(events))
     await eventually(lambda: kept.looks == 1)
-    first.arrived(TASK, api.TaskEvent(sequence=1))
+    first.arrived(TENANT, TASK, api.TaskEvent(sequence=1))
     assert (await next_event).sequence == 1
     following = asyncio.ensure_future(anext(events))
     await asyncio.sleep(0.5)

@@ -263,7 +263,7 @@ def running_process(
         "IDENTITY_EGRESS_ALLOWED": "127.0.0.1",
         **{f"{name.upper()}_ADDRESS": f"unix:{folder}/{name}.sock" for name in addresses},
     }
-    settings |= WEBHOOKS if service == "gateway" else own
+    settings |= {**(WEBHOOKS if service == "gateway" else {}), **own}
     environment = {**os.environ, **{f"MORNINGAI_{name}": value for name, value in settings.items()}}
     with (folder / f"{service}.log").open("wb") as log:
         command = [sys.executable, "-m", f"services.{service}"]

@@ -9,6 +9,7 @@ import grpc
 import psycopg
 import pytest
 
+from morningai.api.subscriptions.v1 import subscriptions_pb2 as subscriptions
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.rpc.status import reason_of, remedy_of
 from tests.integration.gateway.door import insert_task, open_door
@@ -116,6 +117,15 @@ async def test_a_tenant_has_so_many_watches_at_a_time_and_others_have_theirs(kno
     other = database.create_tenant("other")
     async with connected(address, bearer(other.api_key)) as beside:
         assert await is_open(watch(beside, insert_task(other)))
+
+
+async def test_watches_of_the_tenant_s_events_count_too(knock, tenant):
+    _, client = await knock(watches_per_tenant=2)
+    request = subscriptions.WatchEventsRequest()
+    watches = [client.subscriptions.WatchEvents(request, timeout=30) for _ in range(2)]
+    assert [bool((await stream.read()).token) for stream in watches] == [True, True]
+    error = await refusal(client.subscriptions.WatchEvents(request, timeout=30).read())
+    assert (error.code(), reason_of(error)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
 
 
 async def test_a_watch_that_ended_makes_room(knock, tenant, eventually):

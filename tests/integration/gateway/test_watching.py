@@ -10,8 +10,10 @@ import grpc
 import pytest
 
 from morningai.api.events.v1 import events_pb2 as events
+from morningai.api.subscriptions.v1 import subscriptions_pb2 as subscriptions
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.bus import outbox
+from morningai.secrets.key_ring import make_key
 from tests.conftest import make_consumers
 from tests.integration.bus.test_settle import orchestrator
 from tests.integration.gateway.door import insert_task
@@ -37,8 +39,9 @@ def gateways(emitter, database, nats_url, tmp_path):
         folders = [tmp_path / name for name in "ab"]
         for folder in folders:
             folder.mkdir()
+        own = {"SECRET_KEYS": make_key("k1")}
         started = [
-            stack.enter_context(running_process("gateway", database, nats_url, folder, "https://127.0.0.1/keys", {}))
+            stack.enter_context(running_process("gateway", database, nats_url, folder, "https://127.0.0.1/keys", own))
             for folder in folders
         ]
         for folder, process in zip(folders, started, strict=True):
@@ -87,3 +90,46 @@ async def test_a_watch_goes_on_at_the_other_gateway_when_its_own_is_killed(emitt
     await emitting
     assert before + after == list(range(1, LAST + 1))
     assert await watched(second, tenant, task, after=0) == before + after
+
+
+async def events_after(address, tenant, token, *, count, on_event=lambda number: None):
+    """The next events of the tenant, up to so many or to the end of the gateway: (id, token) of each."""
+    found = []
+    async with connected(address, bearer(tenant.api_key)) as client:
+        request = subscriptions.WatchEventsRequest(after_token=token, from_oldest=not token)
+        watching = client.subscriptions.WatchEvents(request, timeout=30)
+        try:
+            async for response in watching:
+                if response.HasField("event"):
+                    found.append((response.event.id, response.token))
+                    on_event(len(found))
+                if len(found) == count:
+                    break
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+        watching.cancel()
+    return found
+
+
+async def test_the_events_of_a_tenant_go_on_at_the_other_gateway_from_every_token(emitter, gateways, tenant, database):
+    (dying, first), (_, second) = gateways
+    names = [insert_task(tenant) for _ in range(3)]
+    for name in names:
+        tenant.open_task(UUID(name.removeprefix("tasks/")))
+    everything = len(names) * LAST
+    emitting = asyncio.gather(*(emit_all(emitter, tenant, name) for name in names))
+    before = await events_after(
+        first, tenant, "", count=everything, on_event=lambda number: number == KILLED_AFTER and dying.kill()
+    )
+    assert KILLED_AFTER <= len(before) < everything
+    after = await events_after(second, tenant, before[-1][1], count=everything - len(before))
+    await emitting
+    whole = before + after
+    published = {str(one) for (one,) in database.rows("SELECT id FROM orchestrator.outbox")}
+    assert {event_id for event_id, _ in whole} == published
+    assert len(whole) == everything
+    for number in range(0, everything, 7):
+        assert (
+            await events_after(second, tenant, whole[number][1], count=everything - number - 1) == whole[number + 1 :]
+        )

@@ -65,6 +65,22 @@ async def test_an_endpoint_hears_every_public_event_of_a_task(client, platform, 
     assert {(name,) for name in receiver.ids} == set(platform.database.rows(query, acme.tenant_id))
 
 
+async def test_a_watch_hears_the_same_events_under_the_same_ids(client, receiver):
+    created = await create(client, receiver.url)
+    task = await cancelled_task(client)
+    await eventually(lambda: len(receiver.received) == 6)
+    request = api.WatchEventsRequest(from_oldest=True, task=task.name)
+    watched = [
+        one.event async for one in client.subscriptions.WatchEvents(request, timeout=30) if one.HasField("event")
+    ]
+    heard = {request.headers["webhook-id"]: request.verified(created.secret) for request in receiver.received}
+    assert [event.task_event.sequence for event in watched] == [1, 2, 3, 4, 5, 6]
+    assert {event.id: event.type for event in watched} == {name: content["type"] for name, content in heard.items()}
+    assert {event.id: event.task_event for event in watched} == {
+        name: ParseDict(content["data"], tasks.TaskEvent()) for name, content in heard.items()
+    }
+
+
 async def test_nothing_internal_is_in_a_webhook(client, acme, receiver):
     await create(client, receiver.url)
     await cancelled_task(client)

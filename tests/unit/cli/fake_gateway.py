@@ -560,6 +560,25 @@ class Servicer(
         await self._begin("DeleteSchedule", request, context)
         return schedules_pb2.DeleteScheduleResponse()
 
+    async def WatchEvents(
+        self, request: subscriptions_pb2.WatchEventsRequest, context: Context
+    ) -> AsyncIterator[subscriptions_pb2.WatchEventsResponse]:
+        """The events of the task under tokens t1 to t4; then nothing further happens."""
+        await self._begin("WatchEvents", request, context)
+        left = self.script.breaks_after.pop(0) if self.script.breaks_after else 1000
+        events = self.script.events()
+        for event in events[int(request.after_token[1:] or 0) :]:
+            if left == 0:
+                await abort(context, Unavailable("The gateway stops."))
+            left -= 1
+            content = subscriptions_pb2.Event(id=f"e{event.sequence}", type="task.step_changed", task_event=event)
+            yield subscriptions_pb2.WatchEventsResponse(token=f"t{event.sequence}", event=content)
+        if request.task:
+            return
+        yield subscriptions_pb2.WatchEventsResponse(token=f"t{len(events)}")
+        if self.script.endless:
+            await asyncio.sleep(60)
+
     async def CreateWebhookEndpoint(
         self, request: subscriptions_pb2.CreateWebhookEndpointRequest, context: Context
     ) -> subscriptions_pb2.CreateWebhookEndpointResponse:

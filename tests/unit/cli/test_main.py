@@ -38,6 +38,7 @@ COMMANDS = (
     "schedule pause",
     "schedule resume",
     "schedule delete",
+    "events",
     "webhook",
     "webhook add",
     "webhook list",

@@ -25,15 +25,18 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from morningai.api.options.v1 import options_pb2 as morningai_dot_api_dot_options_dot_v1_dot_options__pb2
+from morningai.api.tasks.v1 import tasks_pb2 as morningai_dot_api_dot_tasks_dot_v1_dot_tasks__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2morningai/api/subscriptions/v1/subscriptions.proto\x12\x1emorningai.api.subscriptions.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&morningai/api/options/v1/options.proto\"\xd7\x02\n\x0fWebhookEndpoint\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x13\n\x0b\x65vent_types\x18\x03 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x43\n\x05state\x18\x05 \x01(\x0e\x32\x34.morningai.api.subscriptions.v1.WebhookEndpointState\x12\x17\n\x0f\x64isabled_reason\x18\x06 \x01(\t\x12?\n\x1bprevious_secret_expire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf3\x02\n\x0fWebhookDelivery\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nwebhook_id\x18\x02 \x01(\t\x12\x12\n\nevent_type\x18\x03 \x01(\t\x12\x43\n\x05state\x18\x04 \x01(\x0e\x32\x34.morningai.api.subscriptions.v1.WebhookDeliveryState\x12\x10\n\x08\x61ttempts\x18\x05 \x01(\x05\x12\x35\n\x11next_attempt_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fresponse_status\x18\x07 \x01(\x05\x12\x15\n\rresponse_body\x18\x08 \x01(\t\x12\r\n\x05\x65rror\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"i\n\x1c\x43reateWebhookEndpointRequest\x12I\n\x10webhook_endpoint\x18\x01 \x01(\x0b\x32/.morningai.api.subscriptions.v1.WebhookEndpoint\"z\n\x1d\x43reateWebhookEndpointResponse\x12I\n\x10webhook_endpoint\x18\x01 \x01(\x0b\x32/.morningai.api.subscriptions.v1.WebhookEndpoint\x12\x0e\n\x06secret\x18\x02 \x01(\t\"D\n\x1bListWebhookEndpointsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\x83\x01\n\x1cListWebhookEndpointsResponse\x12J\n\x11webhook_endpoints\x18\x01 \x03(\x0b\x32/.morningai.api.subscriptions.v1.WebhookEndpoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x19GetWebhookEndpointRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x9a\x01\n\x1cUpdateWebhookEndpointRequest\x12I\n\x10webhook_endpoint\x18\x01 \x01(\x0b\x32/.morningai.api.subscriptions.v1.WebhookEndpoint\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\",\n\x1c\x44\x65leteWebhookEndpointRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1f\n\x1d\x44\x65leteWebhookEndpointResponse\"*\n\x1aRotateWebhookSecretRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"x\n\x1bRotateWebhookSecretResponse\x12I\n\x10webhook_endpoint\x18\x01 \x01(\x0b\x32/.morningai.api.subscriptions.v1.WebhookEndpoint\x12\x0e\n\x06secret\x18\x02 \x01(\t\"*\n\x1aPingWebhookEndpointRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"U\n\x1cListWebhookDeliveriesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\x85\x01\n\x1dListWebhookDeliveriesResponse\x12K\n\x12webhook_deliveries\x18\x01 \x03(\x0b\x32/.morningai.api.subscriptions.v1.WebhookDelivery\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\'\n\x17RedeliverWebhookRequest\x12\x0c\n\x04name\x18\x01 \x01(\t*\x87\x01\n\x14WebhookEndpointState\x12&\n\"WEBHOOK_ENDPOINT_STATE_UNSPECIFIED\x10\x00\x12\"\n\x1eWEBHOOK_ENDPOINT_STATE_ENABLED\x10\x01\x12#\n\x1fWEBHOOK_ENDPOINT_STATE_DISABLED\x10\x02*\xab\x01\n\x14WebhookDeliveryState\x12&\n\"WEBHOOK_DELIVERY_STATE_UNSPECIFIED\x10\x00\x12\"\n\x1eWEBHOOK_DELIVERY_STATE_PENDING\x10\x01\x12$\n WEBHOOK_DELIVERY_STATE_SUCCEEDED\x10\x02\x12!\n\x1dWEBHOOK_DELIVERY_STATE_FAILED\x10\x03\x32\xe7\x0c\n\x13SubscriptionService\x12\xc0\x01\n\x15\x43reateWebhookEndpoint\x12<.morningai.api.subscriptions.v1.CreateWebhookEndpointRequest\x1a=.morningai.api.subscriptions.v1.CreateWebhookEndpointResponse\"*\x8a\xb5\x18\x13subscriptions.write\xaa\xb5\x18\x0fwebhooks.create\x12\xa9\x01\n\x14ListWebhookEndpoints\x12;.morningai.api.subscriptions.v1.ListWebhookEndpointsRequest\x1a<.morningai.api.subscriptions.v1.ListWebhookEndpointsResponse\"\x16\x8a\xb5\x18\x12subscriptions.read\x12\x98\x01\n\x12GetWebhookEndpoint\x12\x39.morningai.api.subscriptions.v1.GetWebhookEndpointRequest\x1a/.morningai.api.subscriptions.v1.WebhookEndpoint\"\x16\x8a\xb5\x18\x12subscriptions.read\x12\xb2\x01\n\x15UpdateWebhookEndpoint\x12<.morningai.api.subscriptions.v1.UpdateWebhookEndpointRequest\x1a/.morningai.api.subscriptions.v1.WebhookEndpoint\"*\x8a\xb5\x18\x13subscriptions.write\xaa\xb5\x18\x0fwebhooks.update\x12\xc0\x01\n\x15\x44\x65leteWebhookEndpoint\x12<.morningai.api.subscriptions.v1.DeleteWebhookEndpointRequest\x1a=.morningai.api.subscriptions.v1.DeleteWebhookEndpointResponse\"*\x8a\xb5\x18\x13subscriptions.write\xaa\xb5\x18\x0fwebhooks.delete\x12\xc1\x01\n\x13RotateWebhookSecret\x12:.morningai.api.subscriptions.v1.RotateWebhookSecretRequest\x1a;.morningai.api.subscriptions.v1.RotateWebhookSecretResponse\"1\x8a\xb5\x18\x13subscriptions.write\xaa\xb5\x18\x16webhooks.rotate_secret\x12\xac\x01\n\x13PingWebhookEndpoint\x12:.morningai.api.subscriptions.v1.PingWebhookEndpointRequest\x1a/.morningai.api.subscriptions.v1.WebhookDelivery\"(\x8a\xb5\x18\x13subscriptions.write\xaa\xb5\x18\rwebhooks.ping\x12\xac\x01\n\x15ListWebhookDeliveries\x12<.morningai.api.subscriptions.v1.ListWebhookDeliveriesRequest\x1a=.morningai.api.subscriptions.v1.ListWebhookDeliveriesResponse\"\x16\x8a\xb5\x18\x12subscriptions.read\x12\xab\x01\n\x10RedeliverWebhook\x12\x37.morningai.api.subscriptions.v1.RedeliverWebhookRequest\x1a/.morningai.api.subscriptions.v1.WebhookDelivery\"-\x8a\xb5\x18\x13subscriptions.write\xaa\xb5\x18\x12webhooks.redeliverb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2morningai/api/subscriptions/v1/subscriptions.proto\x12\x1emorningai.api.subscriptions.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&morningai/api/options/v1/options.proto\x1a\"morningai/api/tasks/v1/tasks.proto\"a\n\x12WatchEventsRequest\x12\x13\n\x0b\x61\x66ter_token\x18\x01 \x01(\t\x12\x13\n\x0b\x66rom_oldest\x18\x02 \x01(\x08\x12\x13\n\x0b\x65vent_types\x18\x03 \x03(\t\x12\x0c\n\x04task\x18\x04 \x01(\t\"Z\n\x13WatchEventsResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x34\n\x05\x65vent\x18\x02 \x01(\x0b\x32%.morningai.api.subscriptions.v1.Event\"e\n\x05\x45vent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x37\n\ntask_event\x18\x03 \x01(\x0b\x32!.morningai.api.tasks.v1.TaskEventH\x00\x42\t\n\x07\x63ontent\"\xd7\x02\n\x0fWebhookEndpoint\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x13\n\x0b\x65vent_types\x18\x03 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x43\n\x05state\x18\x05 \x01(\x0e\x32\x34.morningai.api.subscriptions.v1.WebhookEndpointState\x12\x17\n\x0f\x64isabled_reason\x18\x06 \x01(\t\x12?\n\x1bprevious_secret_expire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf3\x02\n\x0fWebhookDelivery\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nwebhook_id\x18\x02 \x01(\t\x12\x12\n\nevent_type\x18\x03 \x01(\t\x12\x43\n\x05state\x18\x04 \x01(\x0e\x32\x34.morningai.api.subscriptions.v1.WebhookDeliveryState\x12\x10\n\x08\x61ttempts\x18\x05 \x01(\x05\x12\x35\n\x11next_attempt_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fresponse_status\x18\x07 \x01(\x05\x12\x15\n\rresponse_body\x18\x08 \x01(\t\x12\r\n\x05\x65rror\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"i\n\x1c\x43reateWebhookEndpointRequest\x12I\n\x10webhook_endpoint\x18\x01 \x01(\x0b\x32/.morningai.api.subscriptions.v1.WebhookEndpoint\"z\n\x1d\x43reateWebhookEndpointResponse\x12I\n\x10webhook_endpoint\x18\x01 \x01(\x0b\x32/.morningai.api.subscriptions.v1.WebhookEndpoint\x12\x0e\n\x06secret\x18\x02 \x01(\t\"D\n\x1bListWebhookEndpointsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\x83\x01\n\x1cListWebhookEndpointsResponse\x12J\n\x11webhook_endpoints\x18\x01 \x03(\x0b\x32/.morningai.api.subscriptions.v1.WebhookEndpoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x19GetWebhookEndpointRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x9a\x01\n\x1cUpdateWebhookEndpointRequest\x12I\n\x10webhook_endpoint\x18\x01 \x01(\x0b\x32/.morningai.api.subscriptions.v1.WebhookEndpoint\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\",\n\x1c\x44\x65leteWebhookEndpointRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1f\n\x1d\x44\x65leteWebhookEndpointResponse\"*\n\x1aRotateWebhookSecretRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"x\n\x1bRotateWebhookSecretResponse\x12I\n\x10webhook_endpoint\x18\x01 \x01(\x0b\x32/.morningai.api.subscriptions.v1.WebhookEndpoint\x12\x0e\n\x06secret\x18\x02 \x01(\t\"*\n\x1aPingWebhookEndpointRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"U\n\x1cListWebhookDeliveriesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\x85\x01\n\x1dListWebhookDeliveriesResponse\x12K\n\x12webhook_deliveries\x18\x01 \x03(\x0b\x32/.morningai.api.subscriptions.v1.WebhookDelivery\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\'\n\x17RedeliverWebhookRequest\x12\x0c\n\x04name\x18\x01 \x01(\t*\x87\x01\n\x14WebhookEndpointState\x12&\n\"WEBHOOK_ENDPOINT_STATE_UNSPECIFIED\x10\x00\x12\"\n\x1eWEBHOOK_ENDPOINT_STATE_ENABLED\x10\x01\x12#\n\x1fWEBHOOK_ENDPOINT_STATE_DISABLED\x10\x02*\xab\x01\n\x14WebhookDeliveryState\x12&\n\"WEBHOOK_DELIVERY_STATE_UNSPECIFIED\x10\x00\x12\"\n\x1eWEBHOOK_DELIVERY_STATE_PENDING\x10\x01\x12$\n WEBHOOK_DELIVERY_STATE_SUCCEEDED\x10\x02\x12!\n\x1dWEBHOOK_DELIVERY_STATE_FAILED\x10\x03\x32\xfa\r\n\x13SubscriptionService\x12\x90\x01\n\x0bWatchEvents\x12\x32.morningai.api.subscriptions.v1.WatchEventsRequest\x1a\x33.morningai.api.subscriptions.v1.WatchEventsResponse\"\x16\x8a\xb5\x18\x12subscriptions.read0\x01\x12\xc0\x01\n\x15\x43reateWebhookEndpoint\x12<.morningai.api.subscriptions.v1.CreateWebhookEndpointRequest\x1a=.morningai.api.subscriptions.v1.CreateWebhookEndpointResponse\"*\x8a\xb5\x18\x13subscriptions.write\xaa\xb5\x18\x0fwebhooks.create\x12\xa9\x01\n\x14ListWebhookEndpoints\x12;.morningai.api.subscriptions.v1.ListWebhookEndpointsRequest\x1a<.morningai.api.subscriptions.v1.ListWebhookEndpointsResponse\"\x16\x8a\xb5\x18\x12subscriptions.read\x12\x98\x01\n\x12GetWebhookEndpoint\x12\x39.morningai.api.subscriptions.v1.GetWebhookEndpointRequest\x1a/.morningai.api.subscriptions.v1.WebhookEndpoint\"\x16\x8a\xb5\x18\x12subscriptions.read\x12\xb2\x01\n\x15UpdateWebhookEndpoint\x12<.morningai.api.subscriptions.v1.UpdateWebhookEndpointRequest\x1a/.morningai.api.subscriptions.v1.WebhookEndpoint\"*\x8a\xb5\x18\x13subscriptions.write\xaa\xb5\x18\x0fwebhooks.update\x12\xc0\x01\n\x15\x44\x65leteWebhookEndpoint\x12<.morningai.api.subscriptions.v1.DeleteWebhookEndpointRequest\x1a=.morningai.api.subscriptions.v1.DeleteWebhookEndpointResponse\"*\x8a\xb5\x18\x13subscriptions.write\xaa\xb5\x18\x0fwebhooks.delete\x12\xc1\x01\n\x13RotateWebhookSecret\x12:.morningai.api.subscriptions.v1.RotateWebhookSecretRequest\x1a;.morningai.api.subscriptions.v1.RotateWebhookSecretResponse\"1\x8a\xb5\x18\x13subscriptions.write\xaa\xb5\x18\x16webhooks.rotate_secret\x12\xac\x01\n\x13PingWebhookEndpoint\x12:.morningai.api.subscriptions.v1.PingWebhookEndpointRequest\x1a/.morningai.api.subscriptions.v1.WebhookDelivery\"(\x8a\xb5\x18\x13subscriptions.write\xaa\xb5\x18\rwebhooks.ping\x12\xac\x01\n\x15ListWebhookDeliveries\x12<.morningai.api.subscriptions.v1.ListWebhookDeliveriesRequest\x1a=.morningai.api.subscriptions.v1.ListWebhookDeliveriesResponse\"\x16\x8a\xb5\x18\x12subscriptions.read\x12\xab\x01\n\x10RedeliverWebhook\x12\x37.morningai.api.subscriptions.v1.RedeliverWebhookRequest\x1a/.morningai.api.subscriptions.v1.WebhookDelivery\"-\x8a\xb5\x18\x13subscriptions.write\xaa\xb5\x18\x12webhooks.redeliverb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'morningai.api.subscriptions.v1.subscriptions_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['WatchEvents']._loaded_options = None
+  _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['WatchEvents']._serialized_options = b'\212\265\030\022subscriptions.read'
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['CreateWebhookEndpoint']._loaded_options = None
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['CreateWebhookEndpoint']._serialized_options = b'\212\265\030\023subscriptions.write\252\265\030\017webhooks.create'
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['ListWebhookEndpoints']._loaded_options = None
@@ -52,42 +55,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['ListWebhookDeliveries']._serialized_options = b'\212\265\030\022subscriptions.read'
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['RedeliverWebhook']._loaded_options = None
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['RedeliverWebhook']._serialized_options = b'\212\265\030\023subscriptions.write\252\265\030\022webhooks.redeliver'
-  _globals['_WEBHOOKENDPOINTSTATE']._serialized_start=2102
-  _globals['_WEBHOOKENDPOINTSTATE']._serialized_end=2237
-  _globals['_WEBHOOKDELIVERYSTATE']._serialized_start=2240
-  _globals['_WEBHOOKDELIVERYSTATE']._serialized_end=2411
-  _globals['_WEBHOOKENDPOINT']._serialized_start=194
-  _globals['_WEBHOOKENDPOINT']._serialized_end=537
-  _globals['_WEBHOOKDELIVERY']._serialized_start=540
-  _globals['_WEBHOOKDELIVERY']._serialized_end=911
-  _globals['_CREATEWEBHOOKENDPOINTREQUEST']._serialized_start=913
-  _globals['_CREATEWEBHOOKENDPOINTREQUEST']._serialized_end=1018
-  _globals['_CREATEWEBHOOKENDPOINTRESPONSE']._serialized_start=1020
-  _globals['_CREATEWEBHOOKENDPOINTRESPONSE']._serialized_end=1142
-  _globals['_LISTWEBHOOKENDPOINTSREQUEST']._serialized_start=1144
-  _globals['_LISTWEBHOOKENDPOINTSREQUEST']._serialized_end=1212
-  _globals['_LISTWEBHOOKENDPOINTSRESPONSE']._serialized_start=1215
-  _globals['_LISTWEBHOOKENDPOINTSRESPONSE']._serialized_end=1346
-  _globals['_GETWEBHOOKENDPOINTREQUEST']._serialized_start=1348
-  _globals['_GETWEBHOOKENDPOINTREQUEST']._serialized_end=1389
-  _globals['_UPDATEWEBHOOKENDPOINTREQUEST']._serialized_start=1392
-  _globals['_UPDATEWEBHOOKENDPOINTREQUEST']._serialized_end=1546
-  _globals['_DELETEWEBHOOKENDPOINTREQUEST']._serialized_start=1548
-  _globals['_DELETEWEBHOOKENDPOINTREQUEST']._serialized_end=1592
-  _globals['_DELETEWEBHOOKENDPOINTRESPONSE']._serialized_start=1594
-  _globals['_DELETEWEBHOOKENDPOINTRESPONSE']._serialized_end=1625
-  _globals['_ROTATEWEBHOOKSECRETREQUEST']._serialized_start=1627
-  _globals['_ROTATEWEBHOOKSECRETREQUEST']._serialized_end=1669
-  _globals['_ROTATEWEBHOOKSECRETRESPONSE']._serialized_start=1671
-  _globals['_ROTATEWEBHOOKSECRETRESPONSE']._serialized_end=1791
-  _globals['_PINGWEBHOOKENDPOINTREQUEST']._serialized_start=1793
-  _globals['_PINGWEBHOOKENDPOINTREQUEST']._serialized_end=1835
-  _globals['_LISTWEBHOOKDELIVERIESREQUEST']._serialized_start=1837
-  _globals['_LISTWEBHOOKDELIVERIESREQUEST']._serialized_end=1922
-  _globals['_LISTWEBHOOKDELIVERIESRESPONSE']._serialized_start=1925
-  _globals['_LISTWEBHOOKDELIVERIESRESPONSE']._serialized_end=2058
-  _globals['_REDELIVERWEBHOOKREQUEST']._serialized_start=2060
-  _globals['_REDELIVERWEBHOOKREQUEST']._serialized_end=2099
-  _globals['_SUBSCRIPTIONSERVICE']._serialized_start=2414
-  _globals['_SUBSCRIPTIONSERVICE']._serialized_end=4053
+  _globals['_WEBHOOKENDPOINTSTATE']._serialized_start=2432
+  _globals['_WEBHOOKENDPOINTSTATE']._serialized_end=2567
+  _globals['_WEBHOOKDELIVERYSTATE']._serialized_start=2570
+  _globals['_WEBHOOKDELIVERYSTATE']._serialized_end=2741
+  _globals['_WATCHEVENTSREQUEST']._serialized_start=229
+  _globals['_WATCHEVENTSREQUEST']._serialized_end=326
+  _globals['_WATCHEVENTSRESPONSE']._serialized_start=328
+  _globals['_WATCHEVENTSRESPONSE']._serialized_end=418
+  _globals['_EVENT']._serialized_start=420
+  _globals['_EVENT']._serialized_end=521
+  _globals['_WEBHOOKENDPOINT']._serialized_start=524
+  _globals['_WEBHOOKENDPOINT']._serialized_end=867
+  _globals['_WEBHOOKDELIVERY']._serialized_start=870
+  _globals['_WEBHOOKDELIVERY']._serialized_end=1241
+  _globals['_CREATEWEBHOOKENDPOINTREQUEST']._serialized_start=1243
+  _globals['_CREATEWEBHOOKENDPOINTREQUEST']._serialized_end=1348
+  _globals['_CREATEWEBHOOKENDPOINTRESPONSE']._serialized_start=1350
+  _globals['_CREATEWEBHOOKENDPOINTRESPONSE']._serialized_end=1472
+  _globals['_LISTWEBHOOKENDPOINTSREQUEST']._serialized_start=1474
+  _globals['_LISTWEBHOOKENDPOINTSREQUEST']._serialized_end=1542
+  _globals['_LISTWEBHOOKENDPOINTSRESPONSE']._serialized_start=1545
+  _globals['_LISTWEBHOOKENDPOINTSRESPONSE']._serialized_end=1676
+  _globals['_GETWEBHOOKENDPOINTREQUEST']._serialized_start=1678
+  _globals['_GETWEBHOOKENDPOINTREQUEST']._serialized_end=1719
+  _globals['_UPDATEWEBHOOKENDPOINTREQUEST']._serialized_start=1722
+  _globals['_UPDATEWEBHOOKENDPOINTREQUEST']._serialized_end=1876
+  _globals['_DELETEWEBHOOKENDPOINTREQUEST']._serialized_start=1878
+  _globals['_DELETEWEBHOOKENDPOINTREQUEST']._serialized_end=1922
+  _globals['_DELETEWEBHOOKENDPOINTRESPONSE']._serialized_start=1924
+  _globals['_DELETEWEBHOOKENDPOINTRESPONSE']._serialized_end=1955
+  _globals['_ROTATEWEBHOOKSECRETREQUEST']._serialized_start=1957
+  _globals['_ROTATEWEBHOOKSECRETREQUEST']._serialized_end=1999
+  _globals['_ROTATEWEBHOOKSECRETRESPONSE']._serialized_start=2001
+  _globals['_ROTATEWEBHOOKSECRETRESPONSE']._serialized_end=2121
+  _globals['_PINGWEBHOOKENDPOINTREQUEST']._serialized_start=2123
+  _globals['_PINGWEBHOOKENDPOINTREQUEST']._serialized_end=2165
+  _globals['_LISTWEBHOOKDELIVERIESREQUEST']._serialized_start=2167
+  _globals['_LISTWEBHOOKDELIVERIESREQUEST']._serialized_end=2252
+  _globals['_LISTWEBHOOKDELIVERIESRESPONSE']._serialized_start=2255
+  _globals['_LISTWEBHOOKDELIVERIESRESPONSE']._serialized_end=2388
+  _globals['_REDELIVERWEBHOOKREQUEST']._serialized_start=2390
+  _globals['_REDELIVERWEBHOOKREQUEST']._serialized_end=2429
+  _globals['_SUBSCRIPTIONSERVICE']._serialized_start=2744
+  _globals['_SUBSCRIPTIONSERVICE']._serialized_end=4530
 # @@protoc_insertion_point(module_scope)

@@ -35,6 +35,11 @@ class SubscriptionServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.WatchEvents = channel.unary_stream(
+                '/morningai.api.subscriptions.v1.SubscriptionService/WatchEvents',
+                request_serializer=morningai_dot_api_dot_subscriptions_dot_v1_dot_subscriptions__pb2.WatchEventsRequest.SerializeToString,
+                response_deserializer=morningai_dot_api_dot_subscriptions_dot_v1_dot_subscriptions__pb2.WatchEventsResponse.FromString,
+                _registered_method=True)
         self.CreateWebhookEndpoint = channel.unary_unary(
                 '/morningai.api.subscriptions.v1.SubscriptionService/CreateWebhookEndpoint',
                 request_serializer=morningai_dot_api_dot_subscriptions_dot_v1_dot_subscriptions__pb2.CreateWebhookEndpointRequest.SerializeToString,
@@ -85,6 +90,14 @@ class SubscriptionServiceStub:
 class SubscriptionServiceServicer:
     """How other systems hear of what happens to a tenant's tasks.
     """
+
+    def WatchEvents(self, request, context):
+        """Streams the tenant's events in one order that never changes, each of a task after those before it. Goes on without a
+        gap or a repeat after the token of any response, at any gateway. A stream of one task ends with the task.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def CreateWebhookEndpoint(self, request, context):
         """Creates an endpoint and its signing secret, which is shown this once.
@@ -152,6 +165,11 @@ class SubscriptionServiceServicer:
 
 def add_SubscriptionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'WatchEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchEvents,
+                    request_deserializer=morningai_dot_api_dot_subscriptions_dot_v1_dot_subscriptions__pb2.WatchEventsRequest.FromString,
+                    response_serializer=morningai_dot_api_dot_subscriptions_dot_v1_dot_subscriptions__pb2.WatchEventsResponse.SerializeToString,
+            ),
             'CreateWebhookEndpoint': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateWebhookEndpoint,
                     request_deserializer=morningai_dot_api_dot_subscriptions_dot_v1_dot_subscriptions__pb2.CreateWebhookEndpointRequest.FromString,
@@ -208,6 +226,33 @@ def add_SubscriptionServiceServicer_to_server(servicer, server):
 class SubscriptionService:
     """How other systems hear of what happens to a tenant's tasks.
     """
+
+    @staticmethod
+    def WatchEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/morningai.api.subscriptions.v1.SubscriptionService/WatchEvents',
+            morningai_dot_api_dot_subscriptions_dot_v1_dot_subscriptions__pb2.WatchEventsRequest.SerializeToString,
+            morningai_dot_api_dot_subscriptions_dot_v1_dot_subscriptions__pb2.WatchEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def CreateWebhookEndpoint(request,

@@ -33,6 +33,10 @@ class SubscriptionServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SubscriptionServiceAsyncStub: ...
+    WatchEvents: _grpc.UnaryStreamMultiCallable[_subscriptions_pb2.WatchEventsRequest, _subscriptions_pb2.WatchEventsResponse]
+    """Streams the tenant's events in one order that never changes, each of a task after those before it. Goes on without a
+    gap or a repeat after the token of any response, at any gateway. A stream of one task ends with the task.
+    """
     CreateWebhookEndpoint: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.CreateWebhookEndpointRequest, _subscriptions_pb2.CreateWebhookEndpointResponse]
     """Creates an endpoint and its signing secret, which is shown this once."""
     ListWebhookEndpoints: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.ListWebhookEndpointsRequest, _subscriptions_pb2.ListWebhookEndpointsResponse]
@@ -57,6 +61,10 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     """How other systems hear of what happens to a tenant's tasks."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    WatchEvents: _aio.UnaryStreamMultiCallable[_subscriptions_pb2.WatchEventsRequest, _subscriptions_pb2.WatchEventsResponse]  # type: ignore[assignment]
+    """Streams the tenant's events in one order that never changes, each of a task after those before it. Goes on without a
+    gap or a repeat after the token of any response, at any gateway. A stream of one task ends with the task.
+    """
     CreateWebhookEndpoint: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.CreateWebhookEndpointRequest, _subscriptions_pb2.CreateWebhookEndpointResponse]  # type: ignore[assignment]
     """Creates an endpoint and its signing secret, which is shown this once."""
     ListWebhookEndpoints: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.ListWebhookEndpointsRequest, _subscriptions_pb2.ListWebhookEndpointsResponse]  # type: ignore[assignment]
@@ -78,6 +86,16 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
 
 class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
     """How other systems hear of what happens to a tenant's tasks."""
+
+    @_abc_1.abstractmethod
+    def WatchEvents(
+        self,
+        request: _subscriptions_pb2.WatchEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_subscriptions_pb2.WatchEventsResponse], _abc.AsyncIterator[_subscriptions_pb2.WatchEventsResponse]]:
+        """Streams the tenant's events in one order that never changes, each of a task after those before it. Goes on without a
+        gap or a repeat after the token of any response, at any gateway. A stream of one task ends with the task.
+        """
 
     @_abc_1.abstractmethod
     def CreateWebhookEndpoint(

@@ -13,7 +13,7 @@ from morningai.db.session import Database, Session
 from morningai.errors import Unauthenticated
 from services.gateway.feed import LOOK_AGAIN_SECONDS, MOST_ARRIVED, Feed
 
-WATCHED, OTHER = UUID(int=1), UUID(int=2)
+WATCHED, OTHER, TENANT = UUID(int=1), UUID(int=2), UUID(int=3)
 
 
 RUNNING = api.TASK_STATE_RUNNING
@@ -73,21 +73,21 @@ async def watching() -> AsyncIterator[Watching]:
 
 
 async def test_an_event_that_arrived_is_given_without_a_look(watching: Watching) -> None:
-    watching.feed.arrived(WATCHED, event(1))
+    watching.feed.arrived(TENANT, WATCHED, event(1))
     assert await watching.next() == 1
     assert watching.kept.count == 1
 
 
 async def test_events_that_arrive_out_of_order_are_given_in_order(watching: Watching) -> None:
-    watching.feed.arrived(WATCHED, event(2))
+    watching.feed.arrived(TENANT, WATCHED, event(2))
     await asyncio.sleep(0.01)
-    watching.feed.arrived(WATCHED, event(1))
+    watching.feed.arrived(TENANT, WATCHED, event(1))
     assert [await watching.next(), await watching.next()] == [1, 2]
 
 
 async def test_an_event_that_waited_for_one_found_by_a_look_is_given_at_once(watching: Watching) -> None:
     watching.kept.events = [event(1)]
-    watching.feed.arrived(WATCHED, event(2))
+    watching.feed.arrived(TENANT, WATCHED, event(2))
     watching.feed.changed_elsewhere(WATCHED)
     assert [await watching.next(), await watching.next()] == [1, 2]
 
@@ -99,17 +99,17 @@ async def test_a_watch_looks_at_once_when_another_process_has_something(watching
 
 
 async def test_nothing_is_given_twice(watching: Watching) -> None:
-    watching.feed.arrived(WATCHED, event(1))
+    watching.feed.arrived(TENANT, WATCHED, event(1))
     assert await watching.next() == 1
     watching.kept.events = [event(1)]
-    watching.feed.arrived(WATCHED, event(1))
-    watching.feed.arrived(WATCHED, event(2))
+    watching.feed.arrived(TENANT, WATCHED, event(1))
+    watching.feed.arrived(TENANT, WATCHED, event(2))
     assert await watching.next() == 2
     assert watching.given.empty()
 
 
 async def test_a_watch_ends_with_its_task(watching: Watching) -> None:
-    watching.feed.arrived(WATCHED, event(1, api.TASK_STATE_SUCCEEDED))
+    watching.feed.arrived(TENANT, WATCHED, event(1, api.TASK_STATE_SUCCEEDED))
     async with asyncio.timeout(LOOK_AGAIN_SECONDS / 5):
         await watching.task
 
@@ -118,12 +118,12 @@ async def test_a_watcher_that_is_far_behind_finds_the_rest_in_the_tables(watchin
     every = [event(number + 1) for number in range(MOST_ARRIVED + 2)]
     watching.kept.events = every
     for one in every:
-        watching.feed.arrived(WATCHED, one)
+        watching.feed.arrived(TENANT, WATCHED, one)
     assert [await watching.next() for _ in every] == [one.sequence for one in every]
 
 
 async def test_a_watch_does_not_look_for_the_events_of_other_tasks(watching: Watching) -> None:
-    watching.feed.arrived(OTHER, event(1))
+    watching.feed.arrived(TENANT, OTHER, event(1))
     watching.feed.changed_elsewhere(OTHER)
     await asyncio.sleep(LOOK_AGAIN_SECONDS / 10)
     assert (watching.kept.count, watching.given.empty()) == (1, True)
@@ -142,3 +142,12 @@ async def test_a_watch_ends_when_its_key_is_revoked_though_nothing_happens() -> 
     with pytest.raises(Unauthenticated):
         async with asyncio.timeout(LOOK_AGAIN_SECONDS / 2):
             await anext(events)
+
+
+async def test_a_watch_of_the_tenant_is_told_once_of_what_was_committed_here() -> None:
+    feed = Feed()
+    with feed.watching(TENANT) as watch, feed.watching(OTHER) as other:
+        feed.arrived(TENANT, WATCHED, event(1))
+        assert await watch.told(seconds=0.1)
+        assert not await watch.told(seconds=0.01)
+        assert not await other.told(seconds=0.01)
