@@ -117,6 +117,7 @@ CATALOGUE: tuple[MessageType, ...] = (
     _command(events.StepTimedOut, ("orchestrator",), {"orchestrator": "control"}),
     _command(events.ApprovalDue, ("orchestrator",), {"orchestrator": "control"}),
     _command(events.ScheduleDue, ("gateway",), {"gateway": "control"}),
+    _command(events.FireWaiting, ("gateway",), {"gateway": "control"}),
 )
 BY_NAME: Mapping[str, MessageType] = {message.name: message for message in CATALOGUE}
 

@@ -69,6 +69,10 @@ def missed_policy(policy: int) -> str:
     return _word(schedules.MissedPolicy.DESCRIPTOR, policy)
 
 
+def overlap_policy(policy: int) -> str:
+    return _word(schedules.OverlapPolicy.DESCRIPTOR, policy)
+
+
 def source_kind(kind: int) -> str:
     return _word(sources.SourceKind.DESCRIPTOR, kind)
 

@@ -11,6 +11,7 @@ from morningai.rpc.time import timestamp
 from services.gateway.domain.schedules import (
     MissedPolicy,
     NewSchedule,
+    OverlapPolicy,
     Schedule,
     check_cron,
     check_display_name,
@@ -27,6 +28,7 @@ def new_schedule_of(request: api.CreateScheduleRequest, *, now: datetime) -> New
         task=_new_task_of(request),
         cron=check_cron(wanted.cron.expression, wanted.cron.time_zone, now=now),
         missed_policy=_missed_policy(wanted.missed_policy),
+        overlap_policy=_overlap_policy(wanted.overlap_policy),
     )
 
 
@@ -53,6 +55,11 @@ def schedule_message(schedule: Schedule) -> api.Schedule:
         create_time=timestamp(schedule.created_at),
         update_time=timestamp(schedule.updated_at),
         etag=schedule.etag,
+        overlap_policy=api.OverlapPolicy.Value(f"OVERLAP_POLICY_{content.overlap_policy.upper()}"),
+        waiting_fire_time=timestamp(schedule.waiting.time) if schedule.waiting else None,
+        skipped_count=schedule.skipped_count,
+        last_skip_time=timestamp(schedule.last_skip_at),
+        last_skip=failure_message(schedule.last_skip),
     )
 
 
@@ -75,6 +82,14 @@ def _missed_policy(policy: int) -> MissedPolicy:
     found = (names | {0: MissedPolicy.SKIP}).get(api.MissedPolicy.ValueType(policy))
     if found is None:
         raise InvalidInput("schedule.missed_policy", f"{policy} is not a policy.", remedy="Use skip or catch_up.")
+    return found
+
+
+def _overlap_policy(policy: int) -> OverlapPolicy:
+    names = {api.OverlapPolicy.Value(f"OVERLAP_POLICY_{name.upper()}"): name for name in OverlapPolicy}
+    found = (names | {0: OverlapPolicy.SKIP}).get(api.OverlapPolicy.ValueType(policy))
+    if found is None:
+        raise InvalidInput("schedule.overlap_policy", f"{policy} is not a policy.", remedy="Use skip, queue or allow.")
     return found
 
 

@@ -31,6 +31,12 @@ class Missed(StrEnum):
     CATCH_UP = "catch_up"
 
 
+class Overlap(StrEnum):
+    SKIP = "skip"
+    QUEUE = "queue"
+    ALLOW = "allow"
+
+
 def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Tasks that come by themselves.", no_args_is_help=True)
     gateway_command(group, "create")(create)
@@ -57,6 +63,13 @@ def create(
     missed: Annotated[
         Missed, typer.Option("--missed", help="Firings that come more than a minute late are skipped or caught up.")
     ] = Missed.SKIP,
+    overlap: Annotated[
+        Overlap,
+        typer.Option(
+            "--overlap",
+            help="A firing while the task before it has not ended is skipped, waits (the newest) or is allowed.",
+        ),
+    ] = Overlap.SKIP,
     priority: Annotated[
         Priority, typer.Option("--priority", help="Of its tasks, among your tenant's.")
     ] = Priority.NORMAL,
@@ -81,6 +94,7 @@ def create(
             task=task,
             cron=api.CronTrigger(expression=cron, time_zone=zone),
             missed_policy=api.MissedPolicy.Value(f"MISSED_POLICY_{missed.upper()}"),
+            overlap_policy=api.OverlapPolicy.Value(f"OVERLAP_POLICY_{overlap.upper()}"),
         )
         request = api.CreateScheduleRequest(schedule=schedule, request_id=str(uuid4()))
         _show(invocation.output, gateway.call(gateway.schedules.CreateSchedule, request))
@@ -196,7 +210,7 @@ def delete(invocation: Invocation, name: Name) -> ExitCode:
 
 def _show(output: Output, schedule: Schedule) -> None:
     from morningai.cli.output import message_json
-    from morningai.cli.wording import clock, missed_policy, schedule_state, task_kind
+    from morningai.cli.wording import clock, missed_policy, overlap_policy, schedule_state, task_kind
 
     if output.json_output:
         output.document(message_json(schedule))
@@ -204,13 +218,19 @@ def _show(output: Output, schedule: Schedule) -> None:
     output.line(schedule.display_name, style="bold")
     kinds = ", ".join(task_kind(kind) for kind in schedule.task.kinds)
     output.line(f"{schedule_state(schedule.state)} · {kinds} · {schedule.task.source} · for {schedule.principal}")
+    output.line(f"{schedule.cron.expression} · {schedule.cron.time_zone}")
     output.line(
-        f"{schedule.cron.expression} · {schedule.cron.time_zone} · missed: {missed_policy(schedule.missed_policy)}"
+        f"missed: {missed_policy(schedule.missed_policy)} · overlapping: {overlap_policy(schedule.overlap_policy)}"
     )
     if schedule.HasField("next_fire_time"):
         output.line(f"next  {clock(schedule.next_fire_time)}")
     if schedule.HasField("last_fire_time"):
         output.line(f"last  {clock(schedule.last_fire_time)}  {schedule.last_task}".rstrip())
+    if schedule.HasField("waiting_fire_time"):
+        output.line(f"waiting since {clock(schedule.waiting_fire_time)}")
+    if schedule.skipped_count:
+        skipped = f"skipped {schedule.skipped_count} · last {clock(schedule.last_skip_time)}"
+        output.line(f"{skipped}  {schedule.last_skip.message} {schedule.last_skip.remedy}")
     if schedule.HasField("last_failure"):
         output.line(f"{schedule.last_failure.message} {schedule.last_failure.remedy}")
     output.note(schedule.name)

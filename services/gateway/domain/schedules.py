@@ -31,6 +31,12 @@ class MissedPolicy(StrEnum):
     CATCH_UP = "catch_up"
 
 
+class OverlapPolicy(StrEnum):
+    ALLOW = "allow"
+    SKIP = "skip"
+    QUEUE = "queue"
+
+
 class ScheduleState(StrEnum):
     ACTIVE = "active"
     PAUSED = "paused"
@@ -50,10 +56,19 @@ class NewSchedule:
     task: NewTask
     cron: Cron
     missed_policy: MissedPolicy
+    overlap_policy: OverlapPolicy = OverlapPolicy.SKIP
 
     @property
     def request_id(self) -> UUID:
         return self.task.request_id
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A firing that waits for the task before it: the held message that makes it, and when it was due."""
+
+    message_id: UUID
+    time: datetime
 
 
 @dataclass(frozen=True)
@@ -66,7 +81,12 @@ class Schedule:
     next_fire_at: datetime | None
     last_fire_at: datetime | None
     last_task_id: UUID | None
+    newest_task_id: UUID | None
     last_failure: Failure | None
+    waiting: Waiting | None
+    skipped_count: int
+    last_skip_at: datetime | None
+    last_skip: Failure | None
     revision: int
     created_at: datetime
     updated_at: datetime

@@ -9,7 +9,6 @@ import grpc
 
 from morningai.api.schedules.v1 import schedules_pb2 as api
 from morningai.api.schedules.v1 import schedules_pb2_grpc
-from morningai.bus import outbox
 from morningai.db.session import Database, Session
 from morningai.errors import Conflict, FailedPrecondition, InvalidInput, NotFound
 from morningai.rpc.call import Context, rpc_session
@@ -62,7 +61,7 @@ class ScheduleServicer(schedules_pb2_grpc.ScheduleServiceServicer):
         async with rpc_session(self._database) as session:
             schedule = await _lock(session, request.name, etag=request.etag)
             if schedule.state is ScheduleState.ACTIVE:
-                await _withdraw(session, schedule)
+                await firing.withdraw(session, schedule)
                 await repository.pause_schedule(session, schedule.schedule_id, failure=None)
                 await repository.record(session, "pause", schedule, {})
             return schedule_message(await _get(session, request.name))
@@ -79,7 +78,7 @@ class ScheduleServicer(schedules_pb2_grpc.ScheduleServiceServicer):
     async def DeleteSchedule(self, request: api.DeleteScheduleRequest, context: Context) -> api.DeleteScheduleResponse:
         async with rpc_session(self._database) as session:
             schedule = await _lock(session, request.name, etag=request.etag)
-            await _withdraw(session, schedule)
+            await firing.withdraw(session, schedule)
             await repository.delete_schedule(session, schedule.schedule_id)
             await repository.record(session, "delete", schedule, {})
         return api.DeleteScheduleResponse()
@@ -100,11 +99,6 @@ async def _lock(session: Session, name: str, *, etag: str) -> Schedule:
     if etag and etag != schedule.etag:
         raise Conflict(f"{name} has changed since it was read.", remedy="Read it again, then decide.")
     return schedule
-
-
-async def _withdraw(session: Session, schedule: Schedule) -> None:
-    if schedule.timer_id is not None:
-        await outbox.withdraw(session, schedule.timer_id)
 
 
 def _same(schedule: Schedule, new: NewSchedule) -> Schedule:

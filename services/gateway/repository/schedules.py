@@ -11,7 +11,15 @@ from psycopg.types.json import Jsonb
 
 from morningai.db.queries import load_queries
 from morningai.db.session import Session
-from services.gateway.domain.schedules import Cron, MissedPolicy, NewSchedule, Schedule, ScheduleState
+from services.gateway.domain.schedules import (
+    Cron,
+    MissedPolicy,
+    NewSchedule,
+    OverlapPolicy,
+    Schedule,
+    ScheduleState,
+    Waiting,
+)
 from services.gateway.domain.tasks import Failure, NewTask, TaskKind, TaskPriority
 
 QUERIES = load_queries(__file__)
@@ -46,6 +54,7 @@ async def insert_schedule(session: Session, schedule_id: UUID, new: NewSchedule)
         "cron": new.cron.expression,
         "time_zone": new.cron.time_zone,
         "missed_policy": new.missed_policy,
+        "overlap_policy": new.overlap_policy,
         "principal": session.principal,
     }
     return await session.row(QUERIES["insert_schedule"], parameters) is not None
@@ -83,6 +92,27 @@ async def mark_fired(
 ) -> None:
     parameters: dict[str, object] = {"schedule_id": schedule_id, "time": time, "task_id": task_id}
     await session.execute(QUERIES["mark_fired"], parameters | {"failure": _failure_row(failure)})
+
+
+async def newest_task_has_ended(session: Session, schedule: Schedule) -> bool:
+    """It does not end until the session's transaction has."""
+    row = await session.row(QUERIES["lock_newest_task"], {"task_id": schedule.newest_task_id})
+    return row is None or row["ended_at"] is not None
+
+
+async def set_waiting(session: Session, schedule_id: UUID, message_id: UUID | None, time: datetime | None) -> None:
+    parameters: dict[str, object] = {"schedule_id": schedule_id, "waiting_id": message_id, "waiting_since": time}
+    await session.execute(QUERIES["set_waiting"], parameters)
+
+
+async def list_waiting(session: Session, task_id: UUID) -> list[UUID]:
+    """The held messages of firings that wait for the task to end."""
+    return [row["waiting_id"] for row in await session.rows(QUERIES["list_waiting"], {"task_id": task_id})]
+
+
+async def mark_skipped(session: Session, schedule_id: UUID, time: datetime, *, why: Failure) -> None:
+    parameters: dict[str, object] = {"schedule_id": schedule_id, "time": time, "why": _failure_row(why)}
+    await session.execute(QUERIES["mark_skipped"], parameters)
 
 
 async def pause_schedule(session: Session, schedule_id: UUID, *, failure: Failure | None) -> None:
@@ -132,6 +162,10 @@ def _failure_row(failure: Failure | None) -> Jsonb | None:
     return Jsonb(vars(failure)) if failure else None
 
 
+def _failure(stored: Mapping[str, str] | None) -> Failure | None:
+    return Failure(**stored) if stored else None
+
+
 def _schedule(row: DictRow) -> Schedule:
     task = NewTask(
         row["request_id"],
@@ -144,7 +178,11 @@ def _schedule(row: DictRow) -> Schedule:
     return Schedule(
         schedule_id=row["schedule_id"],
         content=NewSchedule(
-            row["display_name"], task, Cron(row["cron"], row["time_zone"]), MissedPolicy(row["missed_policy"])
+            row["display_name"],
+            task,
+            Cron(row["cron"], row["time_zone"]),
+            MissedPolicy(row["missed_policy"]),
+            OverlapPolicy(row["overlap_policy"]),
         ),
         state=ScheduleState(row["state"]),
         principal=row["principal"],
@@ -152,7 +190,12 @@ def _schedule(row: DictRow) -> Schedule:
         next_fire_at=row["next_fire_at"],
         last_fire_at=row["last_fire_at"],
         last_task_id=row["last_task_id"],
-        last_failure=Failure(**row["last_failure"]) if row["last_failure"] else None,
+        newest_task_id=row["newest_task_id"],
+        last_failure=_failure(row["last_failure"]),
+        waiting=Waiting(row["waiting_id"], row["waiting_since"]) if row["waiting_id"] else None,
+        skipped_count=row["skipped_count"],
+        last_skip_at=row["last_skip_at"],
+        last_skip=_failure(row["last_skip"]),
         revision=row["revision"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],

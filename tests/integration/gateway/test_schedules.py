@@ -77,6 +77,7 @@ async def test_a_request_id_is_not_good_for_another_schedule(client):
         (new_schedule(zone="Mars/Olympus"), "schedule.cron.time_zone"),
         (new_schedule(display_name=""), "schedule.display_name"),
         (new_schedule(missed_policy=7), "schedule.missed_policy"),
+        (new_schedule(overlap_policy=7), "schedule.overlap_policy"),
         (new_schedule(task=tasks.Task(source="sources/small", kinds=ANSWER)), "schedule.task.instruction"),
         (api.CreateScheduleRequest(schedule=new_schedule().schedule, request_id="x"), "request_id"),
     ],

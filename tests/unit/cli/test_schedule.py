@@ -10,14 +10,14 @@ from morningai.api.schedules.v1 import schedules_pb2 as api
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.errors import InvalidInput, Unavailable
 from tests.unit.cli.conftest import Cli
-from tests.unit.cli.fake_gateway import SCHEDULE, TASK, Script
+from tests.unit.cli.fake_gateway import SCHEDULE, TASK, Script, at, schedule
 
 ID = SCHEDULE.removeprefix("schedules/")
 
 
 def test_a_schedule_is_asked_for_with_everything_that_was_given(tenant_cli: Cli, script: Script) -> None:
     kinds = ("--kind", "answer", "--kind", "document")
-    times = ("--cron", "30 6 * * mon", "--zone", "Europe/Berlin", "--missed", "catch_up")
+    times = ("--cron", "30 6 * * mon", "--zone", "Europe/Berlin", "--missed", "catch_up", "--overlap", "queue")
     tenant_cli("schedule", "create", "What is new?", "--source", "shop", "--name", "news", *kinds, *times)
 
     (request,) = script.requests("CreateSchedule")
@@ -33,6 +33,7 @@ def test_a_schedule_is_asked_for_with_everything_that_was_given(tenant_cli: Cli,
         ),
         cron=api.CronTrigger(expression="30 6 * * mon", time_zone="Europe/Berlin"),
         missed_policy=api.MISSED_POLICY_CATCH_UP,
+        overlap_policy=api.OVERLAP_POLICY_QUEUE,
     )
 
 
@@ -77,6 +78,9 @@ def test_schedules_as_json(tenant_cli: Cli) -> None:
 
 @pytest.mark.parametrize("name", [SCHEDULE, ID])
 def test_a_paused_schedule_says_why(tenant_cli: Cli, script: Script, name: str) -> None:
+    why = tasks.Failure(reason="principal_may_not", message="The key is revoked.", remedy="Resume it.")
+    script.schedule = schedule(state=api.SCHEDULE_STATE_PAUSED, last_failure=why)
+
     said = tenant_cli("schedule", "show", name)
 
     assert script.requests("GetSchedule") == [api.GetScheduleRequest(name=SCHEDULE)]
@@ -99,6 +103,20 @@ def test_a_schedule_is_paused_and_resumed(
 
     assert script.requests(f"{command.title()}Schedule") == [request_]
     assert f"{state} · answer" in said.out
+
+
+def test_what_was_skipped_and_what_waits_is_said(tenant_cli: Cli, script: Script) -> None:
+    why = tasks.Failure(message="It had not ended.", remedy="Queue it.")
+    script.schedule = schedule(
+        waiting_fire_time=at(90), skipped_count=3, last_skip_time=at(30), last_skip=why, overlap_policy=2
+    )
+
+    said = tenant_cli("schedule", "show", ID)
+
+    assert "overlapping: queue" in said.out
+    assert "waiting since 2026-11-23" in said.out
+    assert "skipped 3 · last 2026-11-23" in said.out
+    assert "It had not ended. Queue it." in said.out
 
 
 def test_a_deleted_schedule_is_named(tenant_cli: Cli, script: Script) -> None:

@@ -941,3 +941,20 @@ class ScheduleDue(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ScheduleDue: _TypeAlias = ScheduleDue  # noqa: Y015
+
+@_typing.final
+class FireWaiting(_message.Message):
+    """gateway to itself: the task ended that a schedule's firing waited for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FireWaiting: _TypeAlias = FireWaiting  # noqa: Y015

@@ -60,6 +60,34 @@ MISSED_POLICY_CATCH_UP: MissedPolicy.ValueType  # 2
 """They are made up for, the oldest first: at most ten, and none that is older than a day."""
 Global___MissedPolicy: _TypeAlias = MissedPolicy  # noqa: Y015
 
+class _OverlapPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OverlapPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OverlapPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OVERLAP_POLICY_UNSPECIFIED: _OverlapPolicy.ValueType  # 0
+    """Skip."""
+    OVERLAP_POLICY_SKIP: _OverlapPolicy.ValueType  # 1
+    """It is skipped."""
+    OVERLAP_POLICY_QUEUE: _OverlapPolicy.ValueType  # 2
+    """The newest one waits for that task to end; one that waited already is skipped."""
+    OVERLAP_POLICY_ALLOW: _OverlapPolicy.ValueType  # 3
+    """It makes its task all the same."""
+
+class OverlapPolicy(_OverlapPolicy, metaclass=_OverlapPolicyEnumTypeWrapper):
+    """What becomes of a firing while the schedule's task before it has not ended."""
+
+OVERLAP_POLICY_UNSPECIFIED: OverlapPolicy.ValueType  # 0
+"""Skip."""
+OVERLAP_POLICY_SKIP: OverlapPolicy.ValueType  # 1
+"""It is skipped."""
+OVERLAP_POLICY_QUEUE: OverlapPolicy.ValueType  # 2
+"""The newest one waits for that task to end; one that waited already is skipped."""
+OVERLAP_POLICY_ALLOW: OverlapPolicy.ValueType  # 3
+"""It makes its task all the same."""
+Global___OverlapPolicy: _TypeAlias = OverlapPolicy  # noqa: Y015
+
 @_typing.final
 class CronTrigger(_message.Message):
     """Five fields of cron, read in a time zone."""
@@ -104,6 +132,11 @@ class Schedule(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    OVERLAP_POLICY_FIELD_NUMBER: _builtins.int
+    WAITING_FIRE_TIME_FIELD_NUMBER: _builtins.int
+    SKIPPED_COUNT_FIELD_NUMBER: _builtins.int
+    LAST_SKIP_TIME_FIELD_NUMBER: _builtins.int
+    LAST_SKIP_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """schedules/{schedule}"""
     display_name: _builtins.str
@@ -115,6 +148,9 @@ class Schedule(_message.Message):
     """What the last firing made; empty when it was refused."""
     etag: _builtins.str
     """Changes with every change that somebody makes."""
+    overlap_policy: Global___OverlapPolicy.ValueType
+    skipped_count: _builtins.int
+    """How many firings the overlap policy skipped so far. Output only."""
     @_builtins.property
     def task(self) -> _tasks_pb2.Task:
         """Its instruction, source, kinds, priority and delivery are those of every task that the schedule makes; with a
@@ -137,6 +173,18 @@ class Schedule(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def waiting_fire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the firing was due that waits for the task before it to end; absent when none does. Output only."""
+
+    @_builtins.property
+    def last_skip_time(self) -> _timestamp_pb2.Timestamp:
+        """When the last of them was due. Output only."""
+
+    @_builtins.property
+    def last_skip(self) -> _tasks_pb2.Failure:
+        """Why it was skipped. Output only."""
+
     def __init__(
         self,
         *,
@@ -154,10 +202,15 @@ class Schedule(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        overlap_policy: Global___OverlapPolicy.ValueType = ...,
+        waiting_fire_time: _timestamp_pb2.Timestamp | None = ...,
+        skipped_count: _builtins.int = ...,
+        last_skip_time: _timestamp_pb2.Timestamp | None = ...,
+        last_skip: _tasks_pb2.Failure | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "cron", b"cron", "last_failure", b"last_failure", "last_fire_time", b"last_fire_time", "next_fire_time", b"next_fire_time", "task", b"task", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "cron", b"cron", "last_failure", b"last_failure", "last_fire_time", b"last_fire_time", "last_skip", b"last_skip", "last_skip_time", b"last_skip_time", "next_fire_time", b"next_fire_time", "task", b"task", "update_time", b"update_time", "waiting_fire_time", b"waiting_fire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "cron", b"cron", "display_name", b"display_name", "etag", b"etag", "last_failure", b"last_failure", "last_fire_time", b"last_fire_time", "last_task", b"last_task", "missed_policy", b"missed_policy", "name", b"name", "next_fire_time", b"next_fire_time", "principal", b"principal", "state", b"state", "task", b"task", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "cron", b"cron", "display_name", b"display_name", "etag", b"etag", "last_failure", b"last_failure", "last_fire_time", b"last_fire_time", "last_skip", b"last_skip", "last_skip_time", b"last_skip_time", "last_task", b"last_task", "missed_policy", b"missed_policy", "name", b"name", "next_fire_time", b"next_fire_time", "overlap_policy", b"overlap_policy", "principal", b"principal", "skipped_count", b"skipped_count", "state", b"state", "task", b"task", "update_time", b"update_time", "waiting_fire_time", b"waiting_fire_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
