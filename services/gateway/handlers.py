@@ -17,7 +17,7 @@ from morningai.db.session import Session
 from morningai.errors import Poison
 from services.gateway.domain.tasks import ENDED, apply_change
 from services.gateway.feed import Feed
-from services.gateway.firing import on_fire_waiting, on_schedule_due, release_waiting
+from services.gateway.firing import on_fire_waiting, on_schedule_due, on_source_checked, release_waiting
 from services.gateway.messages import PUBLIC_TYPES, change_of, event_type_of, webhook_body
 from services.gateway.repository import tasks as repository
 from services.gateway.repository import webhooks
@@ -35,6 +35,11 @@ TASK_EVENTS: tuple[type[Message], ...] = (
     events.TaskApprovalExpired,
     events.TaskApprovalDelegated,
 )
+SCHEDULE_HANDLERS: Handlers = {
+    events.ScheduleDue: Short(on_schedule_due),
+    events.FireWaiting: Short(on_fire_waiting),
+    events.SourceChecked: Short(on_source_checked),
+}
 
 
 def make_handlers(feed: Feed, wake_sender: Callable[[], None]) -> Handlers:
@@ -47,8 +52,7 @@ def make_handlers(feed: Feed, wake_sender: Callable[[], None]) -> Handlers:
 
     return {
         **{kind: Short(on_task_event) for kind in TASK_EVENTS},
-        events.ScheduleDue: Short(on_schedule_due),
-        events.FireWaiting: Short(on_fire_waiting),
+        **SCHEDULE_HANDLERS,
     }
 
 

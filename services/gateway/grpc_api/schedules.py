@@ -14,7 +14,7 @@ from morningai.errors import Conflict, FailedPrecondition, InvalidInput, NotFoun
 from morningai.rpc.call import Context, rpc_session
 from morningai.rpc.pages import page_limit, page_of, read_token, write_token
 from services.gateway import firing
-from services.gateway.domain.schedules import MOST_SCHEDULES, NewSchedule, Schedule, ScheduleState
+from services.gateway.domain.schedules import MOST_SCHEDULES, Cron, NewSchedule, Schedule, ScheduleState
 from services.gateway.grpc_api.task_sources import TaskSources
 from services.gateway.repository import schedules as repository
 from services.gateway.schedule_messages import new_schedule_of, schedule_message
@@ -109,7 +109,10 @@ def _same(schedule: Schedule, new: NewSchedule) -> Schedule:
 
 
 def _details(new: NewSchedule) -> dict[str, object]:
-    return {"source": new.task.source, "cron": new.cron.expression, "time_zone": new.cron.time_zone}
+    trigger = new.trigger
+    if isinstance(trigger, Cron):
+        return {"source": new.task.source, "cron": trigger.expression, "time_zone": trigger.time_zone}
+    return {"source": new.task.source, "branch": trigger.branch}
 
 
 def _schedule_id(name: str) -> UUID:

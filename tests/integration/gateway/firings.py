@@ -8,17 +8,14 @@ from morningai.api.events.v1 import events_pb2 as events
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.bus.catalogue import BY_NAME, message_type
 from morningai.bus.envelope import Envelope
-from morningai.bus.handling import Short
 from services.gateway import firing
 from services.gateway.domain.schedules import Cron, Firing, MissedPolicy, NewSchedule, OverlapPolicy
 from services.gateway.domain.tasks import NewTask, TaskKind
-from services.gateway.firing import on_fire_waiting, on_schedule_due
-from services.gateway.handlers import keep_and_apply
+from services.gateway.handlers import SCHEDULE_HANDLERS, keep_and_apply
 from services.gateway.repository import schedules as repository
 
 HOURLY = Cron("0 * * * *", "UTC")
 CONSUMER = "gateway-control"
-HANDLERS = {events.ScheduleDue: on_schedule_due, events.FireWaiting: on_fire_waiting}
 MESSAGE = """
 SELECT o.id, o.task_id, o.seal, o.type, o.body FROM gateway.outbox AS o
 JOIN gateway.schedules AS s ON s.tenant_id = o.tenant_id AND s.{} = o.id WHERE s.schedule_id = %s
@@ -51,6 +48,11 @@ def waiting_of(database, schedule_id):
     return timer_of(database, schedule_id, "waiting_id")
 
 
+def check_of(database, schedule_id):
+    """The question to docs that is not answered yet."""
+    return timer_of(database, schedule_id, "check_id")
+
+
 async def due_since(gateway, tenant, schedule_id, time, *, caught_up=0):
     """The timer as if it had been set for that time, and only now came."""
     async with gateway.tenant_session(tenant.grant()) as session:
@@ -59,7 +61,7 @@ async def due_since(gateway, tenant, schedule_id, time, *, caught_up=0):
 
 
 async def deliver(gateway, envelope):
-    await Short(HANDLERS[envelope.type.body])(gateway, envelope, consumer=CONSUMER)
+    await SCHEDULE_HANDLERS[envelope.type.body](gateway, envelope, consumer=CONSUMER)
 
 
 async def fire(gateway, database, schedule_id):

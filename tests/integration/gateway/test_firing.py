@@ -13,7 +13,7 @@ from morningai.api.events.v1 import events_pb2 as events
 from morningai.bus import outbox
 from morningai.errors import TaskEnded
 from services.gateway import firing
-from services.gateway.domain.schedules import Cron, Firing, MissedPolicy, ScheduleState, fired_task_id
+from services.gateway.domain.schedules import Cron, Firing, MissedPolicy, Occasion, ScheduleState, fired_task_id
 from services.gateway.firing import MAY_NOT, on_schedule_due
 from services.gateway.repository import schedules as repository
 from tests.integration.gateway.firings import deliver, due_since, fire, made_schedule, read, tasks_of, timer_of
@@ -85,7 +85,7 @@ async def test_a_firing_whose_end_was_lost_is_made_again_as_the_same_task(gatewa
     assert tasks_of(database, tenant) == []
     await deliver(gateway, timer)
     due = timer.message().time.ToDatetime(tzinfo=UTC)
-    assert [row[0] for row in tasks_of(database, tenant)] == [fired_task_id(schedule_id, due)]
+    assert [row[0] for row in tasks_of(database, tenant)] == [fired_task_id(schedule_id, Occasion(due))]
 
 
 async def test_two_timers_for_one_time_make_one_task(gateway, database, tenant):

@@ -87,19 +87,19 @@ async def test_the_newest_firing_waits_and_the_one_before_it_is_skipped(gateway,
     first = (await read(gateway, tenant, schedule_id)).waiting
     await fire(gateway, database, schedule_id)
     schedule = await read(gateway, tenant, schedule_id)
-    assert schedule.waiting.time > first.time
-    assert (schedule.skipped_count, schedule.last_skip_at, schedule.last_skip) == (1, first.time, REPLACED)
+    assert schedule.waiting.occasion.time > first.occasion.time
+    assert (schedule.skipped_count, schedule.last_skip_at, schedule.last_skip) == (1, first.occasion.time, REPLACED)
     await end_task(gateway, database, tasks_of(database, tenant)[0][0])
     await deliver(gateway, waiting_of(database, schedule_id))
-    assert (await read(gateway, tenant, schedule_id)).last_fire_at == schedule.waiting.time
+    assert (await read(gateway, tenant, schedule_id)).last_fire_at == schedule.waiting.occasion.time
     assert len(tasks_of(database, tenant)) == 2
 
 
 async def test_a_waiting_firing_that_comes_too_early_goes_on_waiting(gateway, database, tenant):
     schedule_id = await fired_twice(gateway, database, tenant, OverlapPolicy.QUEUE)
-    since = (await read(gateway, tenant, schedule_id)).waiting.time
+    since = (await read(gateway, tenant, schedule_id)).waiting.occasion.time
     await deliver(gateway, waiting_of(database, schedule_id))
-    assert (await read(gateway, tenant, schedule_id)).waiting.time == since
+    assert (await read(gateway, tenant, schedule_id)).waiting.occasion.time == since
     assert len(tasks_of(database, tenant)) == 1
 
 

@@ -93,6 +93,7 @@ def platform(start_service, database, tmp_path):
             "docs",
             {
                 events.IndexSource: index,
+                events.CheckSource: Short(ignore),
                 events.GenerateDocument: document,
                 events.PublishDocument: publish,
                 events.DeliverChange: deliver,
