@@ -96,6 +96,7 @@ CATALOGUE: tuple[MessageType, ...] = (
     _task_event(events.TaskApprovalExpired, "task.approval_expired"),
     _task_event(events.TaskApprovalDelegated, "task.approval_delegated"),
     _event(events.SourceIndexed, "source.indexed", ("docs",), {"orchestrator": "replies"}, public=True),
+    _event(events.SourceChecked, "source.checked", ("docs",), {"gateway": "tasks"}),
     _event(events.AnswerGenerated, "answer.generated", ("faqgen",), {"orchestrator": "replies"}, public=True),
     _event(events.FaqGenerated, "faq.generated", ("faqgen",), {"orchestrator": "replies"}, public=True),
     _event(events.DocumentGenerated, "document.generated", ("docs",), {"orchestrator": "replies"}),
@@ -105,6 +106,7 @@ CATALOGUE: tuple[MessageType, ...] = (
     _event(events.ChangeDelivered, "change.delivered", ("docs",), {"orchestrator": "replies"}, public=True),
     _event(events.StepFailed, "step.failed", GENERATORS, {"orchestrator": "replies"}),
     _command(events.IndexSource, ("orchestrator", "docs"), {"docs": "work"}),
+    _command(events.CheckSource, ("gateway", "docs"), {"docs": "work"}),
     _command(events.GenerateDocument, ("orchestrator", "docs"), {"docs": "work"}),
     _command(events.GenerateAnswer, ("orchestrator", "faqgen"), {"faqgen": "work"}),
     _command(events.GenerateFaq, ("orchestrator", "faqgen"), {"faqgen": "work"}),
@@ -117,6 +119,7 @@ CATALOGUE: tuple[MessageType, ...] = (
     _command(events.StepTimedOut, ("orchestrator",), {"orchestrator": "control"}),
     _command(events.ApprovalDue, ("orchestrator",), {"orchestrator": "control"}),
     _command(events.ScheduleDue, ("gateway",), {"gateway": "control"}),
+    _command(events.FireWaiting, ("gateway",), {"gateway": "control"}),
 )
 BY_NAME: Mapping[str, MessageType] = {message.name: message for message in CATALOGUE}
 

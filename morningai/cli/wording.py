@@ -65,8 +65,20 @@ def schedule_state(state: int) -> str:
     return _word(schedules.ScheduleState.DESCRIPTOR, state)
 
 
+def trigger(schedule: schedules.Schedule) -> str:
+    """What it fires on, in a few words."""
+    if schedule.WhichOneof("trigger") == "commit":
+        branch = schedule.commit.branch or "the default branch"
+        return f"on commits of {branch}, looked at every {schedule.commit.poll_interval.seconds} s"
+    return f"{schedule.cron.expression} · {schedule.cron.time_zone}"
+
+
 def missed_policy(policy: int) -> str:
     return _word(schedules.MissedPolicy.DESCRIPTOR, policy)
+
+
+def overlap_policy(policy: int) -> str:
+    return _word(schedules.OverlapPolicy.DESCRIPTOR, policy)
 
 
 def source_kind(kind: int) -> str:

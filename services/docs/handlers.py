@@ -16,13 +16,17 @@ from morningai.errors import NotFound, StepFailure
 from services.docs import repository
 from services.docs.delivery import deliver_change
 from services.docs.sources import SourceStores
-from services.docs.workflow import Writer, generate_document, index_source, publish_document
+from services.docs.workflow import Writer, check_source, generate_document, index_source, publish_document
 
 
 def make_handlers(database: Database, stores: SourceStores, writer: Writer) -> Handlers:
     async def on_index_source(work: Work, message: Message) -> Finish:
         assert isinstance(message, events.IndexSource)
-        return await index_source(work, message.source, database=database, stores=stores)
+        return await index_source(work, message, database=database, stores=stores)
+
+    async def on_check_source(work: Work, message: Message) -> Finish:
+        assert isinstance(message, events.CheckSource)
+        return await check_source(work, message, database=database, stores=stores)
 
     async def on_generate_document(work: Work, message: Message) -> Finish:
         assert isinstance(message, events.GenerateDocument)
@@ -34,6 +38,7 @@ def make_handlers(database: Database, stores: SourceStores, writer: Writer) -> H
 
     return {
         events.IndexSource: Long(on_index_source),
+        events.CheckSource: Long(on_check_source),
         events.GenerateDocument: Long(on_generate_document),
         events.DeliverChange: Long(on_deliver_change),
         events.PatchVerified: Short(on_patch_verified),

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from morningai.db.session import Database
 from morningai.egress import AllowList, EgressGuard
-from morningai.errors import NotFound
+from morningai.errors import InvalidInput, NotFound
 from morningai.secrets.vault import Vault
 from services.docs import repository
 from services.docs.credentials import open_credential
@@ -25,9 +25,12 @@ from services.docs.git.bundle import import_bundle
 from services.docs.git.commit import Commit, make_commit
 from services.docs.git.process import GitLimits
 from services.docs.git.push import push_branch
-from services.docs.git.remote import RemoteAccess, fetch_remote
+from services.docs.git.remote import RemoteAccess, fetch_remote, read_branch
 from services.docs.git.store import GitStore
 from services.docs.settings import Settings
+
+# Whoever asks where a branch is holds a slot for work meanwhile.
+CHECK_SECONDS = 30.0
 
 
 class SourceStores:
@@ -73,8 +76,32 @@ class SourceStores:
         remote = parse_remote(uri)
         await self._access.guard.check(remote.host, remote.port, input_field="remote_uri")
 
-    async def fetch(self, store: GitStore, database: Database, proof: str, source: Source) -> str:
-        """Bring the source's newest commit into the store and return it."""
+    async def newest_commit(
+        self, database: Database, proof: str, tenant_id: UUID, source: Source, *, branch: str
+    ) -> str:
+        """Where a branch of the source is now, the default one when empty. Fetches nothing.
+
+        Raises InvalidInput and Unavailable.
+        """
+        if not source.remote_uri:
+            if branch:
+                raise InvalidInput("branch", "an uploaded source has none to choose.", remedy="Leave it out.")
+            return source.commit
+        async with database.tenant_session(proof) as session:
+            credential = await open_credential(session, self._vault, source)
+        remote = parse_remote(source.remote_uri)
+        with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
+            # Not the source's own store: its writer may be busy for minutes.
+            store = GitStore(Path(scratch) / "empty.git", replace(self._limits, timeout_seconds=CHECK_SECONDS))
+            await store.create()
+            return await read_branch(remote, store, self._access, branch=branch, credential=credential)
+
+    async def fetch(self, store: GitStore, database: Database, proof: str, source: Source, *, commit: str = "") -> str:
+        """Bring a commit of the source into the store, else its newest, and return it. Raises NotFound."""
+        if commit:
+            await self._bring(store, database, proof, source, commit)
+            await store.keep(await store.resolve_commit(commit))
+            return commit
         if source.remote_uri:
             async with database.tenant_session(proof) as session:
                 credential = await open_credential(session, self._vault, source)

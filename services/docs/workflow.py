@@ -1,4 +1,4 @@
-"""The two pieces of long work: index a source's newest commit, and generate a document about it."""
+"""The pieces of long work: look where a source's branch is, index a commit, and generate a document about it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from google.protobuf.message import Message
 
 from morningai import telemetry
 from morningai.api.events.v1 import events_pb2 as events
+from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.bus import outbox
 from morningai.bus.work import Finish, Work
 from morningai.db.session import Database, Session
-from morningai.errors import NotFound
+from morningai.errors import InvalidInput, NotFound, Outage, Unavailable, plain
 from morningai.evidence.documents import EXTRACTIVE, DocumentMetadata, compose_document
 from morningai.evidence.extractive import answer_extractively
 from morningai.evidence.model import Answer, Fact, Passage
@@ -30,6 +31,7 @@ SEARCHED_PASSAGES = 80
 OVERVIEW_PASSAGES = 400
 LONGEST_TITLE = 120
 PUBLISHING_SCOPE = "tasks.write"
+CREATING_SCOPE = "tasks.write"
 
 
 @dataclass(frozen=True)
@@ -40,17 +42,42 @@ class Writer:
     template: PromptTemplate
 
 
-async def index_source(work: Work, source_name: str, *, database: Database, stores: SourceStores) -> Finish:
-    """Fetch the source to its newest commit and read what changed."""
+async def check_source(work: Work, message: events.CheckSource, *, database: Database, stores: SourceStores) -> Finish:
+    """Look where the branch is now; what keeps from it is an answer, too."""
+    checked = events.SourceChecked()
+    try:
+        async with database.tenant_session(work.proof) as session:
+            source = await repository.get_source(session, message.source.removeprefix("sources/"))
+            tenant_id = session.tenant_id
+        work.progress(0.1, f"asking {source.repository}")
+        checked.commit = await stores.newest_commit(database, work.proof, tenant_id, source, branch=message.branch)
+    except (NotFound, InvalidInput, Unavailable) as error:
+        if isinstance(error, Outage):
+            raise
+        checked.failure.MergeFrom(
+            tasks.Failure(reason=error.reason.lower(), message=plain(error.message), remedy=plain(error.remedy))
+        )
+        checked.source_is_gone = isinstance(error, NotFound)
+
+    async def finish(session: Session) -> None:
+        # Of whoever may not ask for tasks any more no message is taken: the schedule's own timer finds that out.
+        if await repository.principal_may(session, CREATING_SCOPE):
+            await _reply(session, work, checked)
+
+    return finish
+
+
+async def index_source(work: Work, message: events.IndexSource, *, database: Database, stores: SourceStores) -> Finish:
+    """Fetch the source to a commit, else to its newest, and read what changed."""
     async with database.tenant_session(work.proof) as session:
-        source = await repository.get_source(session, source_name.removeprefix("sources/"))
-        known = await _snapshot_of_upload(session, source)
+        source = await repository.get_source(session, message.source.removeprefix("sources/"))
+        known = await _snapshot_of_upload(session, source, message.commit)
         tenant_id = session.tenant_id
     if known:
         return _finish_index(work, source, source.commit, known)
     work.progress(0.1, f"fetching {source.repository}")
     async with stores.store_of(tenant_id, source.source_id) as store:
-        commit = await stores.fetch(store, database, work.proof, source)
+        commit = await stores.fetch(store, database, work.proof, source, commit=message.commit)
         files = [f for f in await store.list_files(commit) if is_worth_reading(f.path, f.size_bytes)]
         work.progress(0.3, f"reading {len(files)} files at {commit[:10]}")
         await read_new_files(
@@ -68,16 +95,17 @@ async def index_source(work: Work, source_name: str, *, database: Database, stor
     return _finish_index(work, source, commit, snapshot_id)
 
 
-async def _snapshot_of_upload(session: Session, source: Source) -> UUID | None:
+async def _snapshot_of_upload(session: Session, source: Source, commit: str) -> UUID | None:
     """An uploaded source that was indexed is unchanged until it is uploaded again."""
-    if source.kind != "upload" or source.state != "indexed":
+    if source.kind != "upload" or source.state != "indexed" or commit not in ("", source.commit):
         return None
     return await index_rows.insert_snapshot(session, source.source_id, source.commit)
 
 
 def _finish_index(work: Work, source: Source, commit: str, snapshot_id: UUID) -> Finish:
     async def finish(session: Session) -> None:
-        await repository.mark_source_indexed(session, source, commit)
+        if source.kind == "remote" or commit == source.commit:
+            await repository.mark_source_indexed(session, source, commit)
         snapshot = await index_rows.get_snapshot(session, snapshot_id)
         indexed = events.SourceIndexed(
             snapshot=events.Snapshot(

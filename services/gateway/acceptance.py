@@ -24,6 +24,7 @@ async def accept_task(session: Session, new: NewTask, *, task_id: UUID) -> Task 
         kinds=kind_values(new.kinds),
         priority=priority_value(new.priority),
         branch=task.branch,
+        base_commit=task.base_commit,
     )
     await outbox.emit(session, message, task_id=task_id)
     return task

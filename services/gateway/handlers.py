@@ -15,9 +15,9 @@ from morningai.bus.envelope import Envelope
 from morningai.bus.handling import Short
 from morningai.db.session import Session
 from morningai.errors import Poison
-from services.gateway.domain.tasks import apply_change
+from services.gateway.domain.tasks import ENDED, apply_change
 from services.gateway.feed import Feed
-from services.gateway.firing import on_schedule_due
+from services.gateway.firing import on_fire_waiting, on_schedule_due, on_source_checked, release_waiting
 from services.gateway.messages import PUBLIC_TYPES, change_of, event_type_of, new_event_of, webhook_body
 from services.gateway.repository import tasks as repository
 from services.gateway.repository import webhooks
@@ -35,6 +35,11 @@ TASK_EVENTS: tuple[type[Message], ...] = (
     events.TaskApprovalExpired,
     events.TaskApprovalDelegated,
 )
+SCHEDULE_HANDLERS: Handlers = {
+    events.ScheduleDue: Short(on_schedule_due),
+    events.FireWaiting: Short(on_fire_waiting),
+    events.SourceChecked: Short(on_source_checked),
+}
 
 
 def make_handlers(feed: Feed, wake_sender: Callable[[], None]) -> Handlers:
@@ -45,7 +50,10 @@ def make_handlers(feed: Feed, wake_sender: Callable[[], None]) -> Handlers:
         if await insert_deliveries(session, envelope, message):
             session.after_commit.append(wake_sender)
 
-    return {**{kind: Short(on_task_event) for kind in TASK_EVENTS}, events.ScheduleDue: Short(on_schedule_due)}
+    return {
+        **{kind: Short(on_task_event) for kind in TASK_EVENTS},
+        **SCHEDULE_HANDLERS,
+    }
 
 
 async def insert_deliveries(session: Session, envelope: Envelope, message: Message) -> int:
@@ -74,3 +82,5 @@ async def keep_and_apply(session: Session, envelope: Envelope, message: Message)
         await repository.update_task(session, applied)
         if not applied.sequence == event.sequence == task.sequence + 1:
             await repository.place_events(session, task, last=applied.sequence)
+    if applied.state in ENDED and task.state not in ENDED:
+        await release_waiting(session, applied.task_id)

@@ -70,7 +70,7 @@ def change_of(event: api.TaskEvent) -> TaskChange:
         time=event.time.ToDatetime(tzinfo=UTC),
         state=TaskState(api.TaskState.Name(event.task_state).removeprefix("TASK_STATE_").lower()),
         step=step_of(event.step) if event.HasField("step") else None,
-        failure=_failure_of(event.failure) if event.HasField("failure") else None,
+        failure=failure_of(event.failure) if event.HasField("failure") else None,
     )
 
 
@@ -85,7 +85,7 @@ def step_of(message: api.Step) -> Step:
         summary=message.summary,
         engine=message.engine,
         model=message.model,
-        failure=_failure_of(message.failure) if message.HasField("failure") else None,
+        failure=failure_of(message.failure) if message.HasField("failure") else None,
         commit=message.commit,
     )
 
@@ -105,6 +105,7 @@ def task_message(task: Task) -> api.Task:
         end_time=timestamp(task.ended_at),
         priority=priority_value(task.priority),
         delivery=api.Delivery(branch=task.branch, commit=task.commit) if task.branch else None,
+        base_commit=task.base_commit,
     )
 
 
@@ -152,7 +153,7 @@ def _priority(priority: int) -> TaskPriority:
     return names[api.TaskPriority.ValueType(priority)]
 
 
-def _failure_of(message: api.Failure) -> Failure:
+def failure_of(message: api.Failure) -> Failure:
     return Failure(message.reason, message.message, message.remedy)
 
 

@@ -110,7 +110,7 @@ class StepResult(TypedDict, total=False):
 @dataclass(frozen=True)
 class Task:
     """`traceparent` is the request's, for what a later call causes; `start_id` is the held message that starts it;
-    `branch` is where a verified change is pushed, empty for nowhere."""
+    `branch` is where a verified change is pushed, empty for nowhere; `base_commit` is empty for the source's newest."""
 
     task_id: UUID
     instruction: str
@@ -122,6 +122,7 @@ class Task:
     priority: Priority = Priority.NORMAL
     start_id: UUID | None = None
     branch: str = ""
+    base_commit: str = ""
     created_at: datetime | None = None
 
     @property

@@ -85,6 +85,7 @@ async def on_task_requested(settings: Settings, session: Session, envelope: Enve
         traceparent=envelope.traceparent,
         priority=Priority(message.priority or Priority.NORMAL),
         branch=message.branch,
+        base_commit=message.base_commit,
     )
     placed = await repository.insert_task(session, task)
     if placed is None:

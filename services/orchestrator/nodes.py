@@ -70,7 +70,9 @@ class TaskContext:
 
 
 async def dispatch_index(state: TaskGraphState, runtime: Runtime[TaskContext]) -> None:
-    await _dispatch(runtime.context, StepName.INDEX, events.IndexSource(source=runtime.context.task.source))
+    task = runtime.context.task
+    command = events.IndexSource(source=task.source, commit=task.base_commit)
+    await _dispatch(runtime.context, StepName.INDEX, command)
 
 
 async def await_index(state: TaskGraphState) -> TaskGraphState:

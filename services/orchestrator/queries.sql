@@ -1,8 +1,9 @@
 -- name: insert_task
 -- It is running where a slot seems free: its commit says whether it was (place_task, confirm_slot).
-INSERT INTO tasks (task_id, instruction, source, kinds, priority, branch, state, graph_version, traceparent)
-VALUES (%(task_id)s, %(instruction)s, %(source)s, %(kinds)s, %(priority)s, %(branch)s, 'queued', %(graph_version)s,
-        %(traceparent)s)
+INSERT INTO tasks (task_id, instruction, source, kinds, priority, branch, base_commit, state, graph_version,
+                   traceparent)
+VALUES (%(task_id)s, %(instruction)s, %(source)s, %(kinds)s, %(priority)s, %(branch)s, %(base_commit)s, 'queued',
+        %(graph_version)s, %(traceparent)s)
 ON CONFLICT DO NOTHING
 RETURNING *
 

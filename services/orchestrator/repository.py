@@ -27,6 +27,7 @@ async def insert_task(session: Session, task: Task) -> Task | None:
             "kinds": list(task.kinds),
             "priority": task.priority,
             "branch": task.branch,
+            "base_commit": task.base_commit,
             "graph_version": task.graph_version,
             "traceparent": task.traceparent,
         },
@@ -80,6 +81,7 @@ def _task(row: DictRow) -> Task:
         priority=Priority(row["priority"]),
         start_id=row["start_id"],
         branch=row["branch"],
+        base_commit=row["base_commit"],
         created_at=row["created_at"],
     )
 

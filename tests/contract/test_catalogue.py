@@ -205,7 +205,7 @@ def test_an_event_is_named_after_its_subject():
     assert names == [message.short_name for message in events]
 
 
-INTERNAL = {"TaskRequested", "DocumentGenerated", "PatchVerified", "StepFailed"}
+INTERNAL = {"TaskRequested", "DocumentGenerated", "PatchVerified", "SourceChecked", "StepFailed"}
 
 
 def test_every_event_is_public_but_what_only_services_have_a_use_for():

@@ -26,6 +26,15 @@ def make_repository(folder: Path, files: Mapping[str, str]) -> Path:
     return folder
 
 
+def commit_all(folder: Path, files: Mapping[str, str]) -> str:
+    """A commit on top, and its hash."""
+    for path, text in files.items():
+        (folder / path).write_text(text)
+    git(folder, "add", "-A")
+    git(folder, *_IDENTITY, "commit", "-q", "-m", "more")
+    return git(folder, "rev-parse", "HEAD")
+
+
 def clone_of_this_repository(folder: Path) -> Path:
     """At HEAD, without what is not committed."""
     subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(folder)], check=True)

@@ -31,6 +31,7 @@ OVERRIDES: dict[str, Row] = {
     "docs.documents": {"newest_version": 1000},
     "docs.document_versions": {"content": "text", "content_hash": hashlib.sha256(b"text").hexdigest()},
     "docs.patches": {"patch": "text", "patch_hash": hashlib.sha256(b"text").hexdigest()},
+    "gateway.schedules": {"branch": "", "poll_seconds": 60},
     # A task has one that is not settled.
     "orchestrator.approvals": {"settled_at": "2026-01-01T00:00:00Z"},
     "tenancy.audit_log": {"action": "keys.create"},

@@ -12,7 +12,7 @@ from morningai.cli.exit_code import ExitCode
 from morningai.cli.invocation import Invocation, gateway_command
 
 if TYPE_CHECKING:
-    from morningai.api.schedules.v1.schedules_pb2 import Schedule
+    from morningai.api.schedules.v1.schedules_pb2 import CommitTrigger, Schedule
     from morningai.cli.output import Output
 
 Name = Annotated[str, typer.Argument(metavar="SCHEDULE", help="schedules/… or the part behind the slash.")]
@@ -31,6 +31,12 @@ class Missed(StrEnum):
     CATCH_UP = "catch_up"
 
 
+class Overlap(StrEnum):
+    SKIP = "skip"
+    QUEUE = "queue"
+    ALLOW = "allow"
+
+
 def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Tasks that come by themselves.", no_args_is_help=True)
     gateway_command(group, "create")(create)
@@ -46,9 +52,17 @@ def create(
     invocation: Invocation,
     instruction: Annotated[str, typer.Argument(help="What every task asks for.")],
     cron: Annotated[
-        str, typer.Option("--cron", help="Minute, hour, day of month, month, day of week, e.g. '30 6 * * mon-fri'.")
-    ],
+        str | None,
+        typer.Option("--cron", help="Minute, hour, day of month, month, day of week, e.g. '30 6 * * mon-fri'."),
+    ] = None,
     zone: Annotated[str, typer.Option("--zone", help="Of the times, e.g. Europe/Berlin.")] = "UTC",
+    on_commit: Annotated[
+        bool, typer.Option("--on-commit", help="In place of times: when the source's branch has a new commit.")
+    ] = False,
+    branch: Annotated[str, typer.Option("--branch", help="Of --on-commit; the default one if left out.")] = "",
+    every: Annotated[
+        int, typer.Option("--every", metavar="SECONDS", help="How often --on-commit looks; 60 to 86400.")
+    ] = 300,
     name: Annotated[
         str, typer.Option("--name", help="What it is called; the instruction's beginning if left out.")
     ] = "",
@@ -57,6 +71,13 @@ def create(
     missed: Annotated[
         Missed, typer.Option("--missed", help="Firings that come more than a minute late are skipped or caught up.")
     ] = Missed.SKIP,
+    overlap: Annotated[
+        Overlap,
+        typer.Option(
+            "--overlap",
+            help="A firing while the task before it has not ended is skipped, waits (the newest) or is allowed.",
+        ),
+    ] = Overlap.SKIP,
     priority: Annotated[
         Priority, typer.Option("--priority", help="Of its tasks, among your tenant's.")
     ] = Priority.NORMAL,
@@ -67,24 +88,38 @@ def create(
     Examples:
       morningai schedule create "What changed in the API?" --cron "30 6 * * mon" --zone Europe/Berlin
       morningai schedule create "How is it installed?" --cron "0 2 * * *" --kind document --missed catch_up
+      morningai schedule create "What changed in the API?" --source shop --on-commit --branch main
     """
     from uuid import uuid4
 
     from morningai.api.schedules.v1 import schedules_pb2 as api
     from morningai.cli.work import new_task, source_name
+    from morningai.errors import InvalidInput
 
+    if on_commit == (cron is not None):
+        raise InvalidInput("--cron", "and --on-commit are two ways to fire.", remedy="Give one of them.")
     with invocation.gateway() as gateway:
         wanted = [kind.value for kind in kinds or [Kind.ANSWER]]
         task = new_task(instruction, source=source_name(gateway, source), kinds=wanted, priority=priority)
         schedule = api.Schedule(
             display_name=name or instruction.strip().split("\n")[0][:60],
             task=task,
-            cron=api.CronTrigger(expression=cron, time_zone=zone),
+            cron=api.CronTrigger(expression=cron, time_zone=zone) if cron is not None else None,
+            commit=_commit_trigger(branch, every) if on_commit else None,
             missed_policy=api.MissedPolicy.Value(f"MISSED_POLICY_{missed.upper()}"),
+            overlap_policy=api.OverlapPolicy.Value(f"OVERLAP_POLICY_{overlap.upper()}"),
         )
         request = api.CreateScheduleRequest(schedule=schedule, request_id=str(uuid4()))
         _show(invocation.output, gateway.call(gateway.schedules.CreateSchedule, request))
     return ExitCode.SUCCESS
+
+
+def _commit_trigger(branch: str, seconds: int) -> CommitTrigger:
+    from google.protobuf.duration_pb2 import Duration
+
+    from morningai.api.schedules.v1.schedules_pb2 import CommitTrigger
+
+    return CommitTrigger(branch=branch, poll_interval=Duration(seconds=seconds))
 
 
 def list_schedules(invocation: Invocation) -> ExitCode:
@@ -97,7 +132,7 @@ def list_schedules(invocation: Invocation) -> ExitCode:
     from morningai.api.schedules.v1 import schedules_pb2 as api
     from morningai.cli.listing import all_pages, show_listing
     from morningai.cli.output import message_json
-    from morningai.cli.wording import clock, schedule_state
+    from morningai.cli.wording import clock, schedule_state, trigger
 
     with invocation.gateway() as gateway:
 
@@ -114,14 +149,13 @@ def list_schedules(invocation: Invocation) -> ExitCode:
         (
             one.name.removeprefix(f"{COLLECTION}/"),
             schedule_state(one.state),
-            one.cron.expression,
-            one.cron.time_zone,
+            trigger(one),
             clock(one.next_fire_time),
             one.display_name,
         )
         for one in found
     ]
-    show_listing(invocation.output, ("schedule", "state", "cron", "zone", "next", "name"), rows)
+    show_listing(invocation.output, ("schedule", "state", "fires", "next", "name"), rows)
     return ExitCode.SUCCESS
 
 
@@ -196,7 +230,7 @@ def delete(invocation: Invocation, name: Name) -> ExitCode:
 
 def _show(output: Output, schedule: Schedule) -> None:
     from morningai.cli.output import message_json
-    from morningai.cli.wording import clock, missed_policy, schedule_state, task_kind
+    from morningai.cli.wording import clock, missed_policy, overlap_policy, schedule_state, task_kind, trigger
 
     if output.json_output:
         output.document(message_json(schedule))
@@ -204,13 +238,24 @@ def _show(output: Output, schedule: Schedule) -> None:
     output.line(schedule.display_name, style="bold")
     kinds = ", ".join(task_kind(kind) for kind in schedule.task.kinds)
     output.line(f"{schedule_state(schedule.state)} · {kinds} · {schedule.task.source} · for {schedule.principal}")
+    output.line(trigger(schedule))
     output.line(
-        f"{schedule.cron.expression} · {schedule.cron.time_zone} · missed: {missed_policy(schedule.missed_policy)}"
+        f"missed: {missed_policy(schedule.missed_policy)} · overlapping: {overlap_policy(schedule.overlap_policy)}"
     )
     if schedule.HasField("next_fire_time"):
         output.line(f"next  {clock(schedule.next_fire_time)}")
     if schedule.HasField("last_fire_time"):
         output.line(f"last  {clock(schedule.last_fire_time)}  {schedule.last_task}".rstrip())
+    if schedule.watch.HasField("check_time"):
+        output.line(f"looked {clock(schedule.watch.check_time)}  {schedule.watch.commit}".rstrip())
+    if schedule.watch.HasField("failure"):
+        failure = schedule.watch.failure
+        output.line(f"could not look, {schedule.watch.failed_checks} in a row  {failure.message} {failure.remedy}")
+    if schedule.HasField("waiting_fire_time"):
+        output.line(f"waiting since {clock(schedule.waiting_fire_time)}")
+    if schedule.skipped_count:
+        skipped = f"skipped {schedule.skipped_count} · last {clock(schedule.last_skip_time)}"
+        output.line(f"{skipped}  {schedule.last_skip.message} {schedule.last_skip.remedy}")
     if schedule.HasField("last_failure"):
         output.line(f"{schedule.last_failure.message} {schedule.last_failure.remedy}")
     output.note(schedule.name)

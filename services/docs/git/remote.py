@@ -14,7 +14,7 @@ from pathlib import Path
 
 from morningai.egress import Destination, EgressGuard
 from morningai.errors import InvalidInput, MorningAIError, Unavailable
-from services.docs.domain import Credential, Remote, parse_revision
+from services.docs.domain import Credential, Remote, is_commit, parse_revision
 from services.docs.git.credential import handed_over
 from services.docs.git.process import Command, GitFailed, GitOutputTooLarge, GitTimedOut, run_git
 from services.docs.git.store import INCOMING_REF, GitStore
@@ -82,6 +82,29 @@ async def fetch_remote(
     commit = await store.resolve_commit(INCOMING_REF)
     await store.keep(commit)
     return commit
+
+
+async def read_branch(
+    remote: Remote, store: GitStore, access: RemoteAccess, *, branch: str, credential: Credential | None = None
+) -> str:
+    """The commit that a branch of the remote is at, or its HEAD.
+
+    Raises InvalidInput for "remote_uri", "branch" or "credential", and Unavailable when another try may help.
+    """
+    ref = f"refs/heads/{branch}" if branch else "HEAD"
+    try:
+        output = await run_against(
+            remote, store, access, "ls-remote", "--quiet", "--end-of-options", remote.uri, ref, credential=credential
+        )
+    except GitFailed as error:
+        raise explain(error, remote, with_credential=credential is not None) from error
+    except (GitTimedOut, GitOutputTooLarge) as error:
+        raise Unavailable(f"Asking {remote.uri} took more than {store.limits.timeout_seconds:.0f} s.") from error
+    for line in output.decode("utf-8", "replace").splitlines():
+        commit, _, name = line.partition("\t")
+        if name == ref and is_commit(commit):
+            return commit
+    raise InvalidInput("branch", f"the remote has no '{branch or 'HEAD'}'.", remedy="Check the branch, or push it.")
 
 
 async def run_against(

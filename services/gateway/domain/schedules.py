@@ -1,4 +1,5 @@
-"""When a schedule fires: cron expressions in a time zone, and what becomes of firings that were missed."""
+"""When a schedule fires: cron expressions in a time zone or commits of a branch, and what becomes of firings that were
+missed."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
+from morningai.branch import parse_branch
 from morningai.errors import InvalidInput
 from services.gateway.domain.tasks import Failure, NewTask
 
@@ -22,6 +24,11 @@ LATE = timedelta(minutes=1)
 # What is made up for: so many firings in a row, none older than that.
 MOST_CAUGHT_UP = 10
 OLDEST_CAUGHT_UP = timedelta(days=1)
+# How often a branch is looked at; one that cannot be is asked for more and more rarely.
+POLL_INTERVAL = timedelta(minutes=5)
+SHORTEST_POLL_INTERVAL = timedelta(minutes=1)
+LONGEST_POLL_INTERVAL = timedelta(days=1)
+LONGEST_BACKOFF = timedelta(hours=1)
 EXPRESSION_REMEDY = "Use five fields of cron: minute, hour, day of month, month, day of week, e.g. 30 6 * * mon-fri."
 ZONE_REMEDY = "Use a name of the IANA database, e.g. Europe/Berlin."
 
@@ -29,6 +36,12 @@ ZONE_REMEDY = "Use a name of the IANA database, e.g. Europe/Berlin."
 class MissedPolicy(StrEnum):
     SKIP = "skip"
     CATCH_UP = "catch_up"
+
+
+class OverlapPolicy(StrEnum):
+    ALLOW = "allow"
+    SKIP = "skip"
+    QUEUE = "queue"
 
 
 class ScheduleState(StrEnum):
@@ -43,17 +56,59 @@ class Cron:
 
 
 @dataclass(frozen=True)
+class CommitTrigger:
+    """`branch` is empty for the source's default one."""
+
+    branch: str
+    poll_interval: timedelta
+
+
+@dataclass(frozen=True)
 class NewSchedule:
     """A request that passed every check; `task.request_id` is that of the schedule."""
 
     display_name: str
     task: NewTask
-    cron: Cron
+    trigger: Cron | CommitTrigger
     missed_policy: MissedPolicy
+    overlap_policy: OverlapPolicy = OverlapPolicy.SKIP
 
     @property
     def request_id(self) -> UUID:
         return self.task.request_id
+
+
+@dataclass(frozen=True)
+class Occasion:
+    """What a schedule fires for: a time of its cron expression, or a commit that was found then."""
+
+    time: datetime
+    commit: str = ""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A firing that waits for the task before it, and the held message that makes it."""
+
+    message_id: UUID
+    occasion: Occasion
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a commit trigger knows of its branch.
+
+    `settled` is the commit that fired last or was there first, `found` a newer one that is still to fire, `check_id`
+    the question to docs that is not answered yet.
+    """
+
+    settled: str
+    found: str
+    check_id: UUID | None
+    asked_at: datetime | None
+    checked_at: datetime | None
+    failed_checks: int
+    failure: Failure | None
 
 
 @dataclass(frozen=True)
@@ -66,7 +121,13 @@ class Schedule:
     next_fire_at: datetime | None
     last_fire_at: datetime | None
     last_task_id: UUID | None
+    newest_task_id: UUID | None
     last_failure: Failure | None
+    watch: Watch
+    waiting: Waiting | None
+    skipped_count: int
+    last_skip_at: datetime | None
+    last_skip: Failure | None
     revision: int
     created_at: datetime
     updated_at: datetime
@@ -118,6 +179,24 @@ def check_cron(expression: str, time_zone: str, *, now: datetime) -> Cron:
     return cron
 
 
+def check_commit_trigger(branch: str, poll_interval: timedelta | None) -> CommitTrigger:
+    """Raises InvalidInput that names the field and the remedy."""
+    interval = POLL_INTERVAL if poll_interval is None else poll_interval
+    if not SHORTEST_POLL_INTERVAL <= interval <= LONGEST_POLL_INTERVAL:
+        raise InvalidInput(
+            "schedule.commit.poll_interval", "is too short or too long.", remedy="Use a minute to a day, e.g. 300s."
+        )
+    return CommitTrigger(branch and parse_branch(branch, field="schedule.commit.branch"), interval)
+
+
+def next_poll_seconds(trigger: CommitTrigger, failed_checks: int, *, jitter: float) -> float:
+    """Until a branch is looked at again: longer each time that it could not be, by a `jitter` of 0 to 1."""
+    interval = trigger.poll_interval.total_seconds()
+    longest = max(interval, LONGEST_BACKOFF.total_seconds())
+    whole = min(interval * 2.0 ** min(failed_checks, 16), longest)
+    return whole if failed_checks == 0 else whole * (1 - jitter / 2)
+
+
 def check_display_name(display_name: str) -> str:
     text = display_name.strip()
     if not text or len(text) > LONGEST_DISPLAY_NAME or not text.isprintable():
@@ -145,20 +224,20 @@ def next_time(cron: Cron, after: datetime) -> datetime:
     return next(CronSim(cron.expression, after.astimezone(ZoneInfo(cron.time_zone)))).astimezone(UTC)
 
 
-def plan(content: NewSchedule, due: Firing, now: datetime) -> Plan:
+def plan(cron: Cron, policy: MissedPolicy, due: Firing, now: datetime) -> Plan:
     """What a timer comes to that is handled now, however late."""
-    tolerance = _tolerance(content.missed_policy, due)
+    tolerance = _tolerance(policy, due)
     if now - due.time <= tolerance:
-        return _fires(content.cron, due, now)
-    following = next_time(content.cron, now - tolerance)
+        return _fires(cron, due, now)
+    following = next_time(cron, now - tolerance)
     if following <= now:
-        return _fires(content.cron, replace(due, time=following), now)
+        return _fires(cron, replace(due, time=following), now)
     return Plan(None, Firing(following))
 
 
-def fired_task_id(schedule_id: UUID, time: datetime) -> UUID:
-    """The same firing makes the same task."""
-    return uuid5(schedule_id, time.astimezone(UTC).isoformat())
+def fired_task_id(schedule_id: UUID, occasion: Occasion) -> UUID:
+    """The same time and the same commit make the same task."""
+    return uuid5(schedule_id, occasion.commit or occasion.time.astimezone(UTC).isoformat())
 
 
 def _tolerance(policy: MissedPolicy, due: Firing) -> timedelta:

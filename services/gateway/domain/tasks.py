@@ -69,7 +69,10 @@ class Step:
 
 @dataclass(frozen=True)
 class NewTask:
-    """A request that passed every check; `branch` is None where nothing is pushed, and empty for the task's own."""
+    """A request that passed every check; `branch` is None where nothing is pushed, and empty for the task's own.
+
+    `base_commit` is empty for the source's newest.
+    """
 
     request_id: UUID
     instruction: str
@@ -77,6 +80,7 @@ class NewTask:
     kinds: tuple[TaskKind, ...]
     priority: TaskPriority = TaskPriority.NORMAL
     branch: str | None = None
+    base_commit: str = ""
 
     def branch_of(self, task_id: UUID) -> str:
         """Where the task's change is pushed; empty for nowhere."""
@@ -99,6 +103,7 @@ class Task:
     ended_at: datetime | None = None
     priority: TaskPriority = TaskPriority.NORMAL
     branch: str = ""
+    base_commit: str = ""
 
     @property
     def commit(self) -> str:

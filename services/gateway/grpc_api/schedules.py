@@ -9,13 +9,12 @@ import grpc
 
 from morningai.api.schedules.v1 import schedules_pb2 as api
 from morningai.api.schedules.v1 import schedules_pb2_grpc
-from morningai.bus import outbox
 from morningai.db.session import Database, Session
 from morningai.errors import Conflict, FailedPrecondition, InvalidInput, NotFound
 from morningai.rpc.call import Context, rpc_session
 from morningai.rpc.pages import page_limit, page_of, read_token, write_token
 from services.gateway import firing
-from services.gateway.domain.schedules import MOST_SCHEDULES, NewSchedule, Schedule, ScheduleState
+from services.gateway.domain.schedules import MOST_SCHEDULES, Cron, NewSchedule, Schedule, ScheduleState
 from services.gateway.grpc_api.task_sources import TaskSources
 from services.gateway.repository import schedules as repository
 from services.gateway.schedule_messages import new_schedule_of, schedule_message
@@ -62,7 +61,7 @@ class ScheduleServicer(schedules_pb2_grpc.ScheduleServiceServicer):
         async with rpc_session(self._database) as session:
             schedule = await _lock(session, request.name, etag=request.etag)
             if schedule.state is ScheduleState.ACTIVE:
-                await _withdraw(session, schedule)
+                await firing.withdraw(session, schedule)
                 await repository.pause_schedule(session, schedule.schedule_id, failure=None)
                 await repository.record(session, "pause", schedule, {})
             return schedule_message(await _get(session, request.name))
@@ -79,7 +78,7 @@ class ScheduleServicer(schedules_pb2_grpc.ScheduleServiceServicer):
     async def DeleteSchedule(self, request: api.DeleteScheduleRequest, context: Context) -> api.DeleteScheduleResponse:
         async with rpc_session(self._database) as session:
             schedule = await _lock(session, request.name, etag=request.etag)
-            await _withdraw(session, schedule)
+            await firing.withdraw(session, schedule)
             await repository.delete_schedule(session, schedule.schedule_id)
             await repository.record(session, "delete", schedule, {})
         return api.DeleteScheduleResponse()
@@ -102,11 +101,6 @@ async def _lock(session: Session, name: str, *, etag: str) -> Schedule:
     return schedule
 
 
-async def _withdraw(session: Session, schedule: Schedule) -> None:
-    if schedule.timer_id is not None:
-        await outbox.withdraw(session, schedule.timer_id)
-
-
 def _same(schedule: Schedule, new: NewSchedule) -> Schedule:
     """A repeated request gives the same schedule; the same id with other content is a mistake of the caller."""
     if schedule.content != new:
@@ -115,7 +109,10 @@ def _same(schedule: Schedule, new: NewSchedule) -> Schedule:
 
 
 def _details(new: NewSchedule) -> dict[str, object]:
-    return {"source": new.task.source, "cron": new.cron.expression, "time_zone": new.cron.time_zone}
+    trigger = new.trigger
+    if isinstance(trigger, Cron):
+        return {"source": new.task.source, "cron": trigger.expression, "time_zone": trigger.time_zone}
+    return {"source": new.task.source, "branch": trigger.branch}
 
 
 def _schedule_id(name: str) -> UUID:

@@ -6,9 +6,9 @@ SELECT count(*) AS count FROM schedules
 
 -- name: insert_schedule
 INSERT INTO schedules (schedule_id, request_id, display_name, instruction, source, kinds, priority, delivers, cron, time_zone,
-                       missed_policy, principal)
+                       branch, poll_seconds, missed_policy, overlap_policy, principal)
 VALUES (%(schedule_id)s, %(request_id)s, %(display_name)s, %(instruction)s, %(source)s, %(kinds)s, %(priority)s,
-        %(delivers)s, %(cron)s, %(time_zone)s, %(missed_policy)s, %(principal)s)
+        %(delivers)s, %(cron)s, %(time_zone)s, %(branch)s, %(poll_seconds)s, %(missed_policy)s, %(overlap_policy)s, %(principal)s)
 ON CONFLICT (tenant_id, request_id) DO NOTHING
 RETURNING schedule_id
 
@@ -31,17 +31,54 @@ LIMIT %(limit)s
 UPDATE schedules SET timer_id = %(timer_id)s, next_fire_at = %(next_fire_at)s WHERE schedule_id = %(schedule_id)s
 
 -- name: mark_fired
-UPDATE schedules SET last_fire_at = %(time)s, last_task_id = %(task_id)s, last_failure = %(failure)s
+UPDATE schedules SET last_fire_at = %(time)s, last_task_id = %(task_id)s, last_failure = %(failure)s,
+  newest_task_id = coalesce(%(task_id)s, newest_task_id)
 WHERE schedule_id = %(schedule_id)s
 
+-- name: lock_newest_task
+SELECT ended_at FROM tasks WHERE task_id = %(task_id)s FOR SHARE
+
+-- name: set_waiting
+UPDATE schedules SET waiting_id = %(waiting_id)s, waiting_since = %(waiting_since)s, waiting_commit = %(waiting_commit)s
+WHERE schedule_id = %(schedule_id)s
+
+-- name: list_waiting
+SELECT waiting_id FROM schedules WHERE newest_task_id = %(task_id)s AND waiting_id IS NOT NULL
+
+-- name: mark_skipped
+UPDATE schedules SET skipped_count = skipped_count + 1, last_skip_at = %(time)s, last_skip = %(why)s
+WHERE schedule_id = %(schedule_id)s
+
+-- name: set_check
+UPDATE schedules SET check_id = %(check_id)s, asked_at = now() WHERE schedule_id = %(schedule_id)s
+
+-- name: settle_check
+-- What was there when the branch was looked at first fires nothing. The answer to an earlier question, or a second one to
+-- this, finds no row.
+UPDATE schedules SET check_id = NULL, checked_at = now(), failed_checks = 0, check_failure = NULL,
+  found_commit = CASE WHEN settled_commit IN ('', %(commit)s) THEN '' ELSE %(commit)s END,
+  settled_commit = CASE WHEN settled_commit = '' THEN %(commit)s ELSE settled_commit END
+WHERE schedule_id = %(schedule_id)s AND check_id = %(check_id)s
+RETURNING timer_id, found_commit <> '' AS hastens
+
+-- name: fail_check
+UPDATE schedules SET check_id = NULL, checked_at = now(), failed_checks = failed_checks + 1, check_failure = %(failure)s
+WHERE schedule_id = %(schedule_id)s AND check_id = %(check_id)s
+RETURNING timer_id, %(hastens)s AS hastens
+
+-- name: settle_commit
+UPDATE schedules SET settled_commit = found_commit, found_commit = '' WHERE schedule_id = %(schedule_id)s
+
 -- name: pause_schedule
-UPDATE schedules SET state = 'paused', timer_id = NULL, next_fire_at = NULL,
+UPDATE schedules SET state = 'paused', timer_id = NULL, next_fire_at = NULL, waiting_id = NULL, waiting_since = NULL,
+  waiting_commit = '', found_commit = '', check_id = NULL,
   last_failure = coalesce(%(failure)s, last_failure), revision = revision + 1, updated_at = now()
 WHERE schedule_id = %(schedule_id)s
 
 -- name: resume_schedule
-UPDATE schedules SET state = 'active', principal = %(principal)s, last_failure = NULL, revision = revision + 1,
-  updated_at = now()
+UPDATE schedules SET state = 'active', principal = %(principal)s, last_failure = NULL, failed_checks = 0, check_failure = NULL,
+  settled_commit = CASE WHEN missed_policy = 'catch_up' THEN settled_commit ELSE '' END,
+  revision = revision + 1, updated_at = now()
 WHERE schedule_id = %(schedule_id)s
 
 -- name: delete_schedule

@@ -45,6 +45,7 @@ async def insert_task(session: Session, new: NewTask, *, task_id: UUID, trace_id
             "kinds": list(new.kinds),
             "priority": new.priority,
             "branch": new.branch_of(task_id),
+            "base_commit": new.base_commit,
             "trace_id": trace_id,
         },
     )
@@ -142,6 +143,7 @@ def _task(row: DictRow) -> Task:
         ended_at=row["ended_at"],
         priority=TaskPriority(row["priority"]),
         branch=row["branch"],
+        base_commit=row["base_commit"],
     )
 
 

@@ -25,7 +25,7 @@ from morningai.db.session import Database
 from morningai.embedded.nats import EmbeddedNats, _choose_port
 from morningai.errors import FailedPrecondition
 from morningai.settings import ServiceSettings
-from services.gateway.handlers import TASK_EVENTS
+from services.gateway.handlers import SCHEDULE_HANDLERS, TASK_EVENTS
 from tests.conftest import AUTHORIZATION, CONTAINERS, PASSWORD, SPECTATOR
 
 pytestmark = pytest.mark.skipif(CONTAINERS, reason="three servers that find each other on this machine")
@@ -125,7 +125,7 @@ async def test_nothing_is_lost_when_the_leader_dies_while_messages_flow(
     async def note(session, envelope, message):
         seen.append(envelope.id)
 
-    handlers = dict.fromkeys((*TASK_EVENTS, events.ScheduleDue), Short(note))
+    handlers = dict.fromkeys((*TASK_EVENTS, *SCHEDULE_HANDLERS), Short(note))
     await start_service("gateway", handlers, bus_replicas=3, ack_wait_seconds=2)
     relaying = asyncio.create_task(
         Relay("orchestrator", database.dsn("orchestrator_relay"), await connect("orchestrator")).run()

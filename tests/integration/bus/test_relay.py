@@ -12,7 +12,7 @@ from morningai.bus import outbox
 from morningai.bus.relay import BATCH, LONGEST_SLEEP_SECONDS, PUBLISH_SECONDS
 from morningai.db.session import Database
 from morningai.errors import Permanent
-from services.gateway.handlers import TASK_EVENTS
+from services.gateway.handlers import SCHEDULE_HANDLERS, TASK_EVENTS
 
 SOON_SECONDS = LONGEST_SLEEP_SECONDS / 2
 PUBLISHED = "SELECT 1 FROM gateway.outbox WHERE published_at IS NOT NULL"
@@ -24,7 +24,7 @@ async def request_task(database, tenant):
 
 
 def gateway(handler):
-    return dict.fromkeys((*TASK_EVENTS, events.ScheduleDue), handler)
+    return dict.fromkeys((*TASK_EVENTS, *SCHEDULE_HANDLERS), handler)
 
 
 async def test_a_message_of_another_replica_wakes_the_active_relay(start_service, tenant, database, eventually):

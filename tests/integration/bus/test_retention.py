@@ -218,6 +218,14 @@ async def test_of_an_open_task_nothing_is_deleted_however_old_it_is(database, te
     assert {name for name, count in counts(tenant).items() if count < before[name]} == of_no_open_task
 
 
+async def test_of_an_open_schedule_the_old_messages_and_leases_are_deleted(database, tenant):
+    schedule_id = leave(tenant, days=15, ended=False)
+    database.execute(f"UPDATE kernel.tasks SET schedule_id = task_id WHERE task_id = '{schedule_id}'")
+    await sweep(database)
+    swept = OF_MESSAGES | {"faqgen.leases", "codegen.leases", "kernel.tasks"}
+    assert {name: count for name, count in counts(tenant, swept).items() if count} == {"kernel.tasks": 1}
+
+
 async def test_of_a_task_that_ended_yesterday_only_what_it_worked_with_is_deleted(database, tenant):
     leave(tenant, days=2)
     await sweep(database)

@@ -42,7 +42,8 @@ async def publish(start_service, tenant, eventually):
     async def publish(prepare, content_hash=HASH):
         task_id = tenant.open_task(uuid4())
         others = (
-            events.IndexSource, events.GenerateDocument, events.DeliverChange, events.PatchVerified, events.CancelWork
+            events.IndexSource, events.CheckSource, events.GenerateDocument, events.DeliverChange,
+            events.PatchVerified, events.CancelWork,
         )  # fmt: skip
         handlers = dict.fromkeys(others, Short(ignore))
 

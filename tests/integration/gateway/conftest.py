@@ -9,7 +9,8 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
-from tests.conftest import PostgresServer, TestTenant, clone, running_nats
+from morningai.db.session import Database
+from tests.conftest import PostgresServer, TestDatabase, TestTenant, clone, running_nats
 from tests.integration.gateway.platform import (
     Client,
     Platform,
@@ -66,3 +67,12 @@ async def client(connect: Callable[..., object], acme: TestTenant, bundle: bytes
     made: Client = await connect(acme.api_key)  # type: ignore[misc]
     await upload(made, bundle)
     return made
+
+
+@pytest.fixture
+async def gateway(database: TestDatabase) -> AsyncIterator[Database]:
+    """The gateway's login, on a database of the test's own."""
+    opened = Database(database.dsn("gateway_app"))
+    await opened.open()
+    yield opened
+    await opened.close()

@@ -4,89 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
 import pytest
 
 from morningai.api.events.v1 import events_pb2 as events
 from morningai.bus import outbox
-from morningai.bus.catalogue import message_type
-from morningai.bus.envelope import Envelope
-from morningai.bus.handling import Short
-from morningai.db.session import Database
 from morningai.errors import TaskEnded
 from services.gateway import firing
-from services.gateway.domain.schedules import Cron, Firing, MissedPolicy, NewSchedule, ScheduleState, fired_task_id
-from services.gateway.domain.tasks import NewTask, TaskKind
+from services.gateway.domain.schedules import Cron, Firing, MissedPolicy, Occasion, ScheduleState, fired_task_id
 from services.gateway.firing import MAY_NOT, on_schedule_due
 from services.gateway.repository import schedules as repository
+from tests.integration.gateway.firings import deliver, due_since, fire, made_schedule, read, tasks_of, timer_of
 
-HOURLY = Cron("0 * * * *", "UTC")
-CONSUMER = "gateway-control"
-TIMER = """
-SELECT o.id, o.task_id, o.seal, o.body, o.due_at FROM gateway.outbox AS o
-JOIN gateway.schedules AS s ON s.tenant_id = o.tenant_id AND s.timer_id = o.id WHERE s.schedule_id = %s
-"""
-TASKS = "SELECT task_id, principal, instruction FROM gateway.tasks WHERE tenant_id = %s ORDER BY created_at"
 ENTRIES = "SELECT action, outcome FROM tenancy.audit_log WHERE tenant_id = %s AND action LIKE 'schedules.%%'"
 REVOKE = "UPDATE tenancy.api_keys SET revoked_at = now() WHERE tenant_id = '{}'"
 SUSPEND = "UPDATE tenancy.tenants SET state = 'suspended' WHERE tenant_id = '{}'"
 NARROW = "UPDATE tenancy.api_keys SET scopes = '{{tasks.read}}' WHERE tenant_id = '{}'"
 
 
-@pytest.fixture
-async def gateway(database):
-    opened = Database(database.dsn("gateway_app"))
-    await opened.open()
-    yield opened
-    await opened.close()
-
-
 def hour(*, back=0):
     """A full hour, the last one or further back."""
     return datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=back)
-
-
-async def made_schedule(gateway, tenant, *, policy=MissedPolicy.SKIP, cron=HOURLY):
-    task = NewTask(uuid4(), "what is new?", "sources/small", (TaskKind.ANSWER,))
-    schedule_id = uuid4()
-    async with gateway.tenant_session(tenant.grant()) as session:
-        await repository.insert_schedule(session, schedule_id, NewSchedule("news", task, cron, policy))
-        await firing.start(session, await repository.get_schedule(session, schedule_id))
-    return schedule_id
-
-
-async def read(gateway, tenant, schedule_id):
-    async with gateway.tenant_session(tenant.grant()) as session:
-        return await repository.get_schedule(session, schedule_id)
-
-
-def timer_of(database, schedule_id):
-    (row,) = database.rows(TIMER, schedule_id)
-    message_id, task_id, seal, body, _ = row
-    tenant_id = seal.split("|")[2]
-    entry = message_type(events.ScheduleDue)
-    return Envelope(message_id, entry, "gateway", UUID(tenant_id), task_id, seal, "", bytes(body))
-
-
-async def due_since(gateway, tenant, schedule_id, time, *, caught_up=0):
-    """The timer as if it had been set for that time, and only now came."""
-    async with gateway.tenant_session(tenant.grant()) as session:
-        schedule = await repository.get_schedule(session, schedule_id)
-        await firing.set_timer(session, schedule, Firing(time, caught_up))
-
-
-async def deliver(gateway, envelope):
-    await Short(on_schedule_due)(gateway, envelope, consumer=CONSUMER)
-
-
-async def fire(gateway, database, schedule_id):
-    await deliver(gateway, timer_of(database, schedule_id))
-
-
-def tasks_of(database, tenant):
-    return database.rows(TASKS, tenant.tenant_id)
 
 
 async def test_a_timer_makes_its_task_and_the_next_timer(gateway, database, tenant):
@@ -145,7 +85,7 @@ async def test_a_firing_whose_end_was_lost_is_made_again_as_the_same_task(gatewa
     assert tasks_of(database, tenant) == []
     await deliver(gateway, timer)
     due = timer.message().time.ToDatetime(tzinfo=UTC)
-    assert [row[0] for row in tasks_of(database, tenant)] == [fired_task_id(schedule_id, due)]
+    assert [row[0] for row in tasks_of(database, tenant)] == [fired_task_id(schedule_id, Occasion(due))]
 
 
 async def test_two_timers_for_one_time_make_one_task(gateway, database, tenant):
@@ -157,7 +97,7 @@ async def test_two_timers_for_one_time_make_one_task(gateway, database, tenant):
 
 
 async def test_missed_firings_are_skipped(gateway, database, tenant):
-    schedule_id = await made_schedule(gateway, tenant, cron=Cron(f"0 {hour(back=5).hour} * * *", "UTC"))
+    schedule_id = await made_schedule(gateway, tenant, trigger=Cron(f"0 {hour(back=5).hour} * * *", "UTC"))
     await due_since(gateway, tenant, schedule_id, hour(back=53))
     await fire(gateway, database, schedule_id)
     schedule = await read(gateway, tenant, schedule_id)
@@ -166,7 +106,7 @@ async def test_missed_firings_are_skipped(gateway, database, tenant):
 
 
 async def test_missed_firings_are_caught_up_in_order_and_at_most_ten(gateway, database, tenant):
-    schedule_id = await made_schedule(gateway, tenant, policy=MissedPolicy.CATCH_UP, cron=Cron("0 * * * *", "UTC"))
+    schedule_id = await made_schedule(gateway, tenant, policy=MissedPolicy.CATCH_UP, trigger=Cron("0 * * * *", "UTC"))
     await due_since(gateway, tenant, schedule_id, hour(back=15))
     times = []
     for _ in range(10):

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from morningai.api.schedules.v1 import schedules_pb2 as api
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
@@ -77,11 +78,48 @@ async def test_a_request_id_is_not_good_for_another_schedule(client):
         (new_schedule(zone="Mars/Olympus"), "schedule.cron.time_zone"),
         (new_schedule(display_name=""), "schedule.display_name"),
         (new_schedule(missed_policy=7), "schedule.missed_policy"),
+        (new_schedule(overlap_policy=7), "schedule.overlap_policy"),
         (new_schedule(task=tasks.Task(source="sources/small", kinds=ANSWER)), "schedule.task.instruction"),
         (api.CreateScheduleRequest(schedule=new_schedule().schedule, request_id="x"), "request_id"),
     ],
 )
 async def test_what_is_wrong_is_named(client, request_, field):
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await client.schedules.CreateSchedule(request_)
+    assert (refused.value.code(), field_of(refused.value)) == (grpc.StatusCode.INVALID_ARGUMENT, field)
+
+
+def on_commit(seconds=60, branch="main", request_id=None, **fields):
+    request = new_schedule(request_id=request_id, **fields)
+    trigger = api.CommitTrigger(branch=branch, poll_interval=Duration(seconds=seconds))
+    request.schedule.commit.CopyFrom(trigger)
+    return request
+
+
+async def test_a_schedule_on_commits_is_read_as_it_was_made(client):
+    request = on_commit(overlap_policy=api.OVERLAP_POLICY_QUEUE)
+    made = await client.schedules.CreateSchedule(request)
+    assert (made.commit, made.overlap_policy) == (request.schedule.commit, api.OVERLAP_POLICY_QUEUE)
+    assert (made.WhichOneof("trigger"), made.HasField("watch"), made.HasField("next_fire_time")) == (
+        "commit",
+        True,
+        True,
+    )
+    assert (await client.schedules.CreateSchedule(request)).name == made.name  # it was looked at meanwhile
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await client.schedules.CreateSchedule(on_commit(61, request_id=request.request_id))
+    assert field_of(refused.value) == "request_id"
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (on_commit(59), "schedule.commit.poll_interval"),
+        (on_commit(86401), "schedule.commit.poll_interval"),
+        (on_commit(branch="-x"), "schedule.commit.branch"),
+    ],
+)
+async def test_what_is_wrong_with_a_commit_trigger_is_named(client, request_, field):
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await client.schedules.CreateSchedule(request_)
     assert (refused.value.code(), field_of(refused.value)) == (grpc.StatusCode.INVALID_ARGUMENT, field)

@@ -93,6 +93,7 @@ def platform(start_service, database, tmp_path):
             "docs",
             {
                 events.IndexSource: index,
+                events.CheckSource: Short(ignore),
                 events.GenerateDocument: document,
                 events.PublishDocument: publish,
                 events.DeliverChange: deliver,
@@ -110,9 +111,9 @@ def platform(start_service, database, tmp_path):
     return start
 
 
-async def request_task(gateway, tenant, kinds=ALL_KINDS, branch=""):
+async def request_task(gateway, tenant, kinds=ALL_KINDS, **fields):
     task_id = uuid4()
-    message = events.TaskRequested(instruction="what is it?", source="sources/acme", kinds=kinds, branch=branch)
+    message = events.TaskRequested(instruction="what is it?", source="sources/acme", kinds=kinds, **fields)
     async with gateway.database.tenant_session(tenant.grant()) as session:
         await session.execute(
             "INSERT INTO tasks (task_id, request_id, principal, instruction, source, kinds, state, trace_id) "
@@ -138,6 +139,19 @@ async def test_a_task_fans_out_publishes_and_succeeds(platform, tenant, database
     sequences = [row[0] for row in database.rows("SELECT sequence FROM gateway.task_events ORDER BY sequence")]
     assert sequences == list(range(1, len(sequences) + 1))
     assert database.rows("SELECT 1 FROM orchestrator.dead_letters UNION ALL SELECT 1 FROM gateway.dead_letters") == []
+
+
+async def test_a_task_at_a_commit_has_that_commit_indexed(platform, tenant, database, eventually):
+    asked = []
+
+    async def index(work, message):
+        asked.append(message)
+        return await INDEXED.handle(work, message)
+
+    gateway = await platform(index=Long(index))
+    task_id = await request_task(gateway, tenant, base_commit="c" * 40)
+    await eventually(lambda: state_of(database, task_id) == "succeeded")
+    assert asked == [events.IndexSource(source="sources/acme", commit="c" * 40)]
 
 
 async def test_a_failed_generator_does_not_discard_the_others(platform, tenant, database, eventually):

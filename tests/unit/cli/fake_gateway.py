@@ -267,6 +267,7 @@ class Script:
     sources: list[sources_pb2.Source] = field(default_factory=lambda: [sources_pb2.Source(name="sources/shop")])
     uploads: list[list[sources_pb2.UploadSourceRequest]] = field(default_factory=list)
     answer: answers_pb2.Answer = field(default_factory=answer)
+    schedule: schedules_pb2.Schedule = field(default_factory=lambda: schedule())
     entries_exported: int = 3
     """Entries of the audit log after which an export breaks; there are three."""
     calls: list[tuple[str, Message]] = field(default_factory=list)
@@ -532,9 +533,7 @@ class Servicer(
 
     async def GetSchedule(self, request: schedules_pb2.GetScheduleRequest, context: Context) -> schedules_pb2.Schedule:
         await self._begin("GetSchedule", request, context)
-        paused = schedules_pb2.SCHEDULE_STATE_PAUSED
-        failure = tasks_pb2.Failure(reason="principal_may_not", message="The key is revoked.", remedy="Resume it.")
-        return schedule(state=paused, last_failure=failure)
+        return self.script.schedule
 
     async def ListSchedules(
         self, request: schedules_pb2.ListSchedulesRequest, context: Context

@@ -5,19 +5,20 @@ from __future__ import annotations
 from uuid import UUID
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from morningai.api.schedules.v1 import schedules_pb2 as api
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.errors import InvalidInput, Unavailable
 from tests.unit.cli.conftest import Cli
-from tests.unit.cli.fake_gateway import SCHEDULE, TASK, Script
+from tests.unit.cli.fake_gateway import COMMIT, SCHEDULE, TASK, Script, at, schedule
 
 ID = SCHEDULE.removeprefix("schedules/")
 
 
 def test_a_schedule_is_asked_for_with_everything_that_was_given(tenant_cli: Cli, script: Script) -> None:
     kinds = ("--kind", "answer", "--kind", "document")
-    times = ("--cron", "30 6 * * mon", "--zone", "Europe/Berlin", "--missed", "catch_up")
+    times = ("--cron", "30 6 * * mon", "--zone", "Europe/Berlin", "--missed", "catch_up", "--overlap", "queue")
     tenant_cli("schedule", "create", "What is new?", "--source", "shop", "--name", "news", *kinds, *times)
 
     (request,) = script.requests("CreateSchedule")
@@ -33,7 +34,40 @@ def test_a_schedule_is_asked_for_with_everything_that_was_given(tenant_cli: Cli,
         ),
         cron=api.CronTrigger(expression="30 6 * * mon", time_zone="Europe/Berlin"),
         missed_policy=api.MISSED_POLICY_CATCH_UP,
+        overlap_policy=api.OVERLAP_POLICY_QUEUE,
     )
+
+
+def test_a_schedule_on_commits_is_asked_for(tenant_cli: Cli, script: Script) -> None:
+    tenant_cli("schedule", "create", "What is new?", "--source", "shop", "--on-commit", "--branch", "main")
+
+    (request,) = script.requests("CreateSchedule")
+    assert isinstance(request, api.CreateScheduleRequest)
+    assert request.schedule.WhichOneof("trigger") == "commit"
+    assert request.schedule.commit == api.CommitTrigger(branch="main", poll_interval=Duration(seconds=300))
+
+
+@pytest.mark.parametrize("given", [(), ("--on-commit", "--cron", "0 0 * * *")], ids=["neither", "both"])
+def test_a_schedule_has_one_way_to_fire(tenant_cli: Cli, script: Script, given: tuple[str, ...]) -> None:
+    said = tenant_cli("schedule", "create", "What is new?", "--source", "shop", *given)
+
+    assert said.code != 0
+    assert "Give one of them." in said.err
+    assert script.requests("CreateSchedule") == []
+
+
+def test_what_is_known_of_the_branch_is_said(tenant_cli: Cli, script: Script) -> None:
+    failure = tasks.Failure(message="git.example.org did not answer.", remedy="Look at it.")
+    watch = api.BranchWatch(commit=COMMIT, check_time=at(5), failed_checks=3, failure=failure)
+    commit = api.CommitTrigger(branch="main", poll_interval=Duration(seconds=300))
+    script.schedule = schedule(watch=watch, commit=commit)
+
+    said = tenant_cli("schedule", "show", ID)
+
+    assert "on commits of main, looked at every 300 s" in said.out
+    assert "looked 2026-11-23" in said.out
+    assert COMMIT in said.out
+    assert "could not look, 3 in a row  git.example.org did not answer. Look at it." in said.out
 
 
 def test_a_schedule_without_a_name_is_called_like_its_instruction(tenant_cli: Cli, script: Script) -> None:
@@ -65,7 +99,7 @@ def test_a_wrong_expression_is_said_with_its_field(tenant_cli: Cli, script: Scri
 def test_schedules_are_listed(tenant_cli: Cli) -> None:
     said = tenant_cli("schedule", "list")
 
-    assert said.out.splitlines()[1].startswith(f"{ID}  active  30 6 * * mon  Europe/Berlin  ")
+    assert said.out.splitlines()[1].startswith(f"{ID}  active  30 6 * * mon · Europe/Berlin  ")
     assert said.out.splitlines()[1].endswith("weekly news")
 
 
@@ -77,6 +111,9 @@ def test_schedules_as_json(tenant_cli: Cli) -> None:
 
 @pytest.mark.parametrize("name", [SCHEDULE, ID])
 def test_a_paused_schedule_says_why(tenant_cli: Cli, script: Script, name: str) -> None:
+    why = tasks.Failure(reason="principal_may_not", message="The key is revoked.", remedy="Resume it.")
+    script.schedule = schedule(state=api.SCHEDULE_STATE_PAUSED, last_failure=why)
+
     said = tenant_cli("schedule", "show", name)
 
     assert script.requests("GetSchedule") == [api.GetScheduleRequest(name=SCHEDULE)]
@@ -99,6 +136,20 @@ def test_a_schedule_is_paused_and_resumed(
 
     assert script.requests(f"{command.title()}Schedule") == [request_]
     assert f"{state} · answer" in said.out
+
+
+def test_what_was_skipped_and_what_waits_is_said(tenant_cli: Cli, script: Script) -> None:
+    why = tasks.Failure(message="It had not ended.", remedy="Queue it.")
+    script.schedule = schedule(
+        waiting_fire_time=at(90), skipped_count=3, last_skip_time=at(30), last_skip=why, overlap_policy=2
+    )
+
+    said = tenant_cli("schedule", "show", ID)
+
+    assert "overlapping: queue" in said.out
+    assert "waiting since 2026-11-23" in said.out
+    assert "skipped 3 · last 2026-11-23" in said.out
+    assert "It had not ended. Queue it." in said.out
 
 
 def test_a_deleted_schedule_is_named(tenant_cli: Cli, script: Script) -> None:

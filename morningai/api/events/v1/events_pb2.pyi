@@ -34,11 +34,14 @@ class TaskRequested(_message.Message):
     KINDS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     BRANCH_FIELD_NUMBER: _builtins.int
+    BASE_COMMIT_FIELD_NUMBER: _builtins.int
     instruction: _builtins.str
     source: _builtins.str
     priority: _tasks_pb2.TaskPriority.ValueType
     branch: _builtins.str
     """Where the verified change is pushed; empty for nowhere."""
+    base_commit: _builtins.str
+    """The commit that the task works at; empty for the source's newest."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_tasks_pb2.TaskKind.ValueType]: ...
     def __init__(
@@ -49,10 +52,11 @@ class TaskRequested(_message.Message):
         kinds: _abc.Iterable[_tasks_pb2.TaskKind.ValueType] | None = ...,
         priority: _tasks_pb2.TaskPriority.ValueType = ...,
         branch: _builtins.str = ...,
+        base_commit: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["branch", b"branch", "instruction", b"instruction", "kinds", b"kinds", "priority", b"priority", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_commit", b"base_commit", "branch", b"branch", "instruction", b"instruction", "kinds", b"kinds", "priority", b"priority", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -338,15 +342,19 @@ class IndexSource(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SOURCE_FIELD_NUMBER: _builtins.int
+    COMMIT_FIELD_NUMBER: _builtins.int
     source: _builtins.str
+    commit: _builtins.str
+    """Empty for the source's newest."""
     def __init__(
         self,
         *,
         source: _builtins.str = ...,
+        commit: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -354,7 +362,7 @@ Global___IndexSource: _TypeAlias = IndexSource  # noqa: Y015
 
 @_typing.final
 class SourceIndexed(_message.Message):
-    """docs: the source's newest commit can be searched."""
+    """docs: a commit of the source can be searched."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -941,3 +949,74 @@ class ScheduleDue(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ScheduleDue: _TypeAlias = ScheduleDue  # noqa: Y015
+
+@_typing.final
+class CheckSource(_message.Message):
+    """To docs: say where a branch of the source is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    BRANCH_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    branch: _builtins.str
+    """Empty for the default branch."""
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        branch: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["branch", b"branch", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckSource: _TypeAlias = CheckSource  # noqa: Y015
+
+@_typing.final
+class SourceChecked(_message.Message):
+    """docs: where the branch is, or why that is not known."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMIT_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    SOURCE_IS_GONE_FIELD_NUMBER: _builtins.int
+    commit: _builtins.str
+    source_is_gone: _builtins.bool
+    """Nothing is to be asked again: there is no such source any more."""
+    @_builtins.property
+    def failure(self) -> _tasks_pb2.Failure: ...
+    def __init__(
+        self,
+        *,
+        commit: _builtins.str = ...,
+        failure: _tasks_pb2.Failure | None = ...,
+        source_is_gone: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "failure", b"failure", "source_is_gone", b"source_is_gone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SourceChecked: _TypeAlias = SourceChecked  # noqa: Y015
+
+@_typing.final
+class FireWaiting(_message.Message):
+    """gateway to itself: the task ended that a schedule's firing waited for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FireWaiting: _TypeAlias = FireWaiting  # noqa: Y015

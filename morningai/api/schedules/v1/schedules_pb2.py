@@ -22,12 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from morningai.api.options.v1 import options_pb2 as morningai_dot_api_dot_options_dot_v1_dot_options__pb2
 from morningai.api.tasks.v1 import tasks_pb2 as morningai_dot_api_dot_tasks_dot_v1_dot_tasks__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*morningai/api/schedules/v1/schedules.proto\x12\x1amorningai.api.schedules.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&morningai/api/options/v1/options.proto\x1a\"morningai/api/tasks/v1/tasks.proto\"4\n\x0b\x43ronTrigger\x12\x12\n\nexpression\x18\x01 \x01(\t\x12\x11\n\ttime_zone\x18\x02 \x01(\t\"\xc1\x04\n\x08Schedule\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12*\n\x04task\x18\x03 \x01(\x0b\x32\x1c.morningai.api.tasks.v1.Task\x12\x35\n\x04\x63ron\x18\x04 \x01(\x0b\x32\'.morningai.api.schedules.v1.CronTrigger\x12?\n\rmissed_policy\x18\x05 \x01(\x0e\x32(.morningai.api.schedules.v1.MissedPolicy\x12\x38\n\x05state\x18\x06 \x01(\x0e\x32).morningai.api.schedules.v1.ScheduleState\x12\x11\n\tprincipal\x18\x07 \x01(\t\x12\x32\n\x0enext_fire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_fire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tlast_task\x18\n \x01(\t\x12\x35\n\x0clast_failure\x18\x0b \x01(\x0b\x32\x1f.morningai.api.tasks.v1.Failure\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x0e \x01(\t\"c\n\x15\x43reateScheduleRequest\x12\x36\n\x08schedule\x18\x01 \x01(\x0b\x32$.morningai.api.schedules.v1.Schedule\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\"\n\x12GetScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"=\n\x14ListSchedulesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"i\n\x15ListSchedulesResponse\x12\x37\n\tschedules\x18\x01 \x03(\x0b\x32$.morningai.api.schedules.v1.Schedule\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"2\n\x14PauseScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"3\n\x15ResumeScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"3\n\x15\x44\x65leteScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x18\n\x16\x44\x65leteScheduleResponse*e\n\rScheduleState\x12\x1e\n\x1aSCHEDULE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15SCHEDULE_STATE_ACTIVE\x10\x01\x12\x19\n\x15SCHEDULE_STATE_PAUSED\x10\x02*a\n\x0cMissedPolicy\x12\x1d\n\x19MISSED_POLICY_UNSPECIFIED\x10\x00\x12\x16\n\x12MISSED_POLICY_SKIP\x10\x01\x12\x1a\n\x16MISSED_POLICY_CATCH_UP\x10\x02\x32\x8a\x06\n\x0fScheduleService\x12z\n\x0e\x43reateSchedule\x12\x31.morningai.api.schedules.v1.CreateScheduleRequest\x1a$.morningai.api.schedules.v1.Schedule\"\x0f\x8a\xb5\x18\x0btasks.write\x12s\n\x0bGetSchedule\x12..morningai.api.schedules.v1.GetScheduleRequest\x1a$.morningai.api.schedules.v1.Schedule\"\x0e\x8a\xb5\x18\ntasks.read\x12\x84\x01\n\rListSchedules\x12\x30.morningai.api.schedules.v1.ListSchedulesRequest\x1a\x31.morningai.api.schedules.v1.ListSchedulesResponse\"\x0e\x8a\xb5\x18\ntasks.read\x12x\n\rPauseSchedule\x12\x30.morningai.api.schedules.v1.PauseScheduleRequest\x1a$.morningai.api.schedules.v1.Schedule\"\x0f\x8a\xb5\x18\x0btasks.write\x12z\n\x0eResumeSchedule\x12\x31.morningai.api.schedules.v1.ResumeScheduleRequest\x1a$.morningai.api.schedules.v1.Schedule\"\x0f\x8a\xb5\x18\x0btasks.write\x12\x88\x01\n\x0e\x44\x65leteSchedule\x12\x31.morningai.api.schedules.v1.DeleteScheduleRequest\x1a\x32.morningai.api.schedules.v1.DeleteScheduleResponse\"\x0f\x8a\xb5\x18\x0btasks.writeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*morningai/api/schedules/v1/schedules.proto\x12\x1amorningai.api.schedules.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&morningai/api/options/v1/options.proto\x1a\"morningai/api/tasks/v1/tasks.proto\"4\n\x0b\x43ronTrigger\x12\x12\n\nexpression\x18\x01 \x01(\t\x12\x11\n\ttime_zone\x18\x02 \x01(\t\"Q\n\rCommitTrigger\x12\x0e\n\x06\x62ranch\x18\x01 \x01(\t\x12\x30\n\rpoll_interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x96\x01\n\x0b\x42ranchWatch\x12\x0e\n\x06\x63ommit\x18\x01 \x01(\t\x12.\n\ncheck_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rfailed_checks\x18\x03 \x01(\x05\x12\x30\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x1f.morningai.api.tasks.v1.Failure\"\xbc\x07\n\x08Schedule\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12*\n\x04task\x18\x03 \x01(\x0b\x32\x1c.morningai.api.tasks.v1.Task\x12\x37\n\x04\x63ron\x18\x04 \x01(\x0b\x32\'.morningai.api.schedules.v1.CronTriggerH\x00\x12;\n\x06\x63ommit\x18\x14 \x01(\x0b\x32).morningai.api.schedules.v1.CommitTriggerH\x00\x12?\n\rmissed_policy\x18\x05 \x01(\x0e\x32(.morningai.api.schedules.v1.MissedPolicy\x12\x38\n\x05state\x18\x06 \x01(\x0e\x32).morningai.api.schedules.v1.ScheduleState\x12\x11\n\tprincipal\x18\x07 \x01(\t\x12\x32\n\x0enext_fire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_fire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tlast_task\x18\n \x01(\t\x12\x35\n\x0clast_failure\x18\x0b \x01(\x0b\x32\x1f.morningai.api.tasks.v1.Failure\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x0e \x01(\t\x12\x41\n\x0eoverlap_policy\x18\x0f \x01(\x0e\x32).morningai.api.schedules.v1.OverlapPolicy\x12\x35\n\x11waiting_fire_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rskipped_count\x18\x11 \x01(\x03\x12\x32\n\x0elast_skip_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\tlast_skip\x18\x13 \x01(\x0b\x32\x1f.morningai.api.tasks.v1.Failure\x12\x36\n\x05watch\x18\x15 \x01(\x0b\x32\'.morningai.api.schedules.v1.BranchWatchB\t\n\x07trigger\"c\n\x15\x43reateScheduleRequest\x12\x36\n\x08schedule\x18\x01 \x01(\x0b\x32$.morningai.api.schedules.v1.Schedule\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\"\n\x12GetScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"=\n\x14ListSchedulesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"i\n\x15ListSchedulesResponse\x12\x37\n\tschedules\x18\x01 \x03(\x0b\x32$.morningai.api.schedules.v1.Schedule\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"2\n\x14PauseScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"3\n\x15ResumeScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"3\n\x15\x44\x65leteScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x18\n\x16\x44\x65leteScheduleResponse*e\n\rScheduleState\x12\x1e\n\x1aSCHEDULE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15SCHEDULE_STATE_ACTIVE\x10\x01\x12\x19\n\x15SCHEDULE_STATE_PAUSED\x10\x02*a\n\x0cMissedPolicy\x12\x1d\n\x19MISSED_POLICY_UNSPECIFIED\x10\x00\x12\x16\n\x12MISSED_POLICY_SKIP\x10\x01\x12\x1a\n\x16MISSED_POLICY_CATCH_UP\x10\x02*|\n\rOverlapPolicy\x12\x1e\n\x1aOVERLAP_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13OVERLAP_POLICY_SKIP\x10\x01\x12\x18\n\x14OVERLAP_POLICY_QUEUE\x10\x02\x12\x18\n\x14OVERLAP_POLICY_ALLOW\x10\x03\x32\x8a\x06\n\x0fScheduleService\x12z\n\x0e\x43reateSchedule\x12\x31.morningai.api.schedules.v1.CreateScheduleRequest\x1a$.morningai.api.schedules.v1.Schedule\"\x0f\x8a\xb5\x18\x0btasks.write\x12s\n\x0bGetSchedule\x12..morningai.api.schedules.v1.GetScheduleRequest\x1a$.morningai.api.schedules.v1.Schedule\"\x0e\x8a\xb5\x18\ntasks.read\x12\x84\x01\n\rListSchedules\x12\x30.morningai.api.schedules.v1.ListSchedulesRequest\x1a\x31.morningai.api.schedules.v1.ListSchedulesResponse\"\x0e\x8a\xb5\x18\ntasks.read\x12x\n\rPauseSchedule\x12\x30.morningai.api.schedules.v1.PauseScheduleRequest\x1a$.morningai.api.schedules.v1.Schedule\"\x0f\x8a\xb5\x18\x0btasks.write\x12z\n\x0eResumeSchedule\x12\x31.morningai.api.schedules.v1.ResumeScheduleRequest\x1a$.morningai.api.schedules.v1.Schedule\"\x0f\x8a\xb5\x18\x0btasks.write\x12\x88\x01\n\x0e\x44\x65leteSchedule\x12\x31.morningai.api.schedules.v1.DeleteScheduleRequest\x1a\x32.morningai.api.schedules.v1.DeleteScheduleResponse\"\x0f\x8a\xb5\x18\x0btasks.writeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,30 +47,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCHEDULESERVICE'].methods_by_name['ResumeSchedule']._serialized_options = b'\212\265\030\013tasks.write'
   _globals['_SCHEDULESERVICE'].methods_by_name['DeleteSchedule']._loaded_options = None
   _globals['_SCHEDULESERVICE'].methods_by_name['DeleteSchedule']._serialized_options = b'\212\265\030\013tasks.write'
-  _globals['_SCHEDULESTATE']._serialized_start=1308
-  _globals['_SCHEDULESTATE']._serialized_end=1409
-  _globals['_MISSEDPOLICY']._serialized_start=1411
-  _globals['_MISSEDPOLICY']._serialized_end=1508
-  _globals['_CRONTRIGGER']._serialized_start=183
-  _globals['_CRONTRIGGER']._serialized_end=235
-  _globals['_SCHEDULE']._serialized_start=238
-  _globals['_SCHEDULE']._serialized_end=815
-  _globals['_CREATESCHEDULEREQUEST']._serialized_start=817
-  _globals['_CREATESCHEDULEREQUEST']._serialized_end=916
-  _globals['_GETSCHEDULEREQUEST']._serialized_start=918
-  _globals['_GETSCHEDULEREQUEST']._serialized_end=952
-  _globals['_LISTSCHEDULESREQUEST']._serialized_start=954
-  _globals['_LISTSCHEDULESREQUEST']._serialized_end=1015
-  _globals['_LISTSCHEDULESRESPONSE']._serialized_start=1017
-  _globals['_LISTSCHEDULESRESPONSE']._serialized_end=1122
-  _globals['_PAUSESCHEDULEREQUEST']._serialized_start=1124
-  _globals['_PAUSESCHEDULEREQUEST']._serialized_end=1174
-  _globals['_RESUMESCHEDULEREQUEST']._serialized_start=1176
-  _globals['_RESUMESCHEDULEREQUEST']._serialized_end=1227
-  _globals['_DELETESCHEDULEREQUEST']._serialized_start=1229
-  _globals['_DELETESCHEDULEREQUEST']._serialized_end=1280
-  _globals['_DELETESCHEDULERESPONSE']._serialized_start=1282
-  _globals['_DELETESCHEDULERESPONSE']._serialized_end=1306
-  _globals['_SCHEDULESERVICE']._serialized_start=1511
-  _globals['_SCHEDULESERVICE']._serialized_end=2289
+  _globals['_SCHEDULESTATE']._serialized_start=1955
+  _globals['_SCHEDULESTATE']._serialized_end=2056
+  _globals['_MISSEDPOLICY']._serialized_start=2058
+  _globals['_MISSEDPOLICY']._serialized_end=2155
+  _globals['_OVERLAPPOLICY']._serialized_start=2157
+  _globals['_OVERLAPPOLICY']._serialized_end=2281
+  _globals['_CRONTRIGGER']._serialized_start=215
+  _globals['_CRONTRIGGER']._serialized_end=267
+  _globals['_COMMITTRIGGER']._serialized_start=269
+  _globals['_COMMITTRIGGER']._serialized_end=350
+  _globals['_BRANCHWATCH']._serialized_start=353
+  _globals['_BRANCHWATCH']._serialized_end=503
+  _globals['_SCHEDULE']._serialized_start=506
+  _globals['_SCHEDULE']._serialized_end=1462
+  _globals['_CREATESCHEDULEREQUEST']._serialized_start=1464
+  _globals['_CREATESCHEDULEREQUEST']._serialized_end=1563
+  _globals['_GETSCHEDULEREQUEST']._serialized_start=1565
+  _globals['_GETSCHEDULEREQUEST']._serialized_end=1599
+  _globals['_LISTSCHEDULESREQUEST']._serialized_start=1601
+  _globals['_LISTSCHEDULESREQUEST']._serialized_end=1662
+  _globals['_LISTSCHEDULESRESPONSE']._serialized_start=1664
+  _globals['_LISTSCHEDULESRESPONSE']._serialized_end=1769
+  _globals['_PAUSESCHEDULEREQUEST']._serialized_start=1771
+  _globals['_PAUSESCHEDULEREQUEST']._serialized_end=1821
+  _globals['_RESUMESCHEDULEREQUEST']._serialized_start=1823
+  _globals['_RESUMESCHEDULEREQUEST']._serialized_end=1874
+  _globals['_DELETESCHEDULEREQUEST']._serialized_start=1876
+  _globals['_DELETESCHEDULEREQUEST']._serialized_end=1927
+  _globals['_DELETESCHEDULERESPONSE']._serialized_start=1929
+  _globals['_DELETESCHEDULERESPONSE']._serialized_end=1953
+  _globals['_SCHEDULESERVICE']._serialized_start=2284
+  _globals['_SCHEDULESERVICE']._serialized_end=3062
 # @@protoc_insertion_point(module_scope)

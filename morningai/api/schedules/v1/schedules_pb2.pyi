@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -48,17 +49,47 @@ class _MissedPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MissedPo
     """Skip."""
     MISSED_POLICY_SKIP: _MissedPolicy.ValueType  # 1
     MISSED_POLICY_CATCH_UP: _MissedPolicy.ValueType  # 2
-    """They are made up for, the oldest first: at most ten, and none that is older than a day."""
+    """They are made up for, the oldest first: at most ten, and none that is older than a day. Of commits the newest."""
 
 class MissedPolicy(_MissedPolicy, metaclass=_MissedPolicyEnumTypeWrapper):
-    """What becomes of firings that come more than a minute late, because the platform was away."""
+    """What becomes of firings that come more than a minute late, because the platform was away; with a commit trigger, of
+    the commits that came while the schedule was paused.
+    """
 
 MISSED_POLICY_UNSPECIFIED: MissedPolicy.ValueType  # 0
 """Skip."""
 MISSED_POLICY_SKIP: MissedPolicy.ValueType  # 1
 MISSED_POLICY_CATCH_UP: MissedPolicy.ValueType  # 2
-"""They are made up for, the oldest first: at most ten, and none that is older than a day."""
+"""They are made up for, the oldest first: at most ten, and none that is older than a day. Of commits the newest."""
 Global___MissedPolicy: _TypeAlias = MissedPolicy  # noqa: Y015
+
+class _OverlapPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OverlapPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OverlapPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OVERLAP_POLICY_UNSPECIFIED: _OverlapPolicy.ValueType  # 0
+    """Skip."""
+    OVERLAP_POLICY_SKIP: _OverlapPolicy.ValueType  # 1
+    """It is skipped."""
+    OVERLAP_POLICY_QUEUE: _OverlapPolicy.ValueType  # 2
+    """The newest one waits for that task to end; one that waited already is skipped."""
+    OVERLAP_POLICY_ALLOW: _OverlapPolicy.ValueType  # 3
+    """It makes its task all the same."""
+
+class OverlapPolicy(_OverlapPolicy, metaclass=_OverlapPolicyEnumTypeWrapper):
+    """What becomes of a firing while the schedule's task before it has not ended."""
+
+OVERLAP_POLICY_UNSPECIFIED: OverlapPolicy.ValueType  # 0
+"""Skip."""
+OVERLAP_POLICY_SKIP: OverlapPolicy.ValueType  # 1
+"""It is skipped."""
+OVERLAP_POLICY_QUEUE: OverlapPolicy.ValueType  # 2
+"""The newest one waits for that task to end; one that waited already is skipped."""
+OVERLAP_POLICY_ALLOW: OverlapPolicy.ValueType  # 3
+"""It makes its task all the same."""
+Global___OverlapPolicy: _TypeAlias = OverlapPolicy  # noqa: Y015
 
 @_typing.final
 class CronTrigger(_message.Message):
@@ -87,6 +118,72 @@ class CronTrigger(_message.Message):
 Global___CronTrigger: _TypeAlias = CronTrigger  # noqa: Y015
 
 @_typing.final
+class CommitTrigger(_message.Message):
+    """A branch of the task's source that is at another commit than before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BRANCH_FIELD_NUMBER: _builtins.int
+    POLL_INTERVAL_FIELD_NUMBER: _builtins.int
+    branch: _builtins.str
+    """E.g. "main"; empty for the source's default branch. An uploaded source has no other."""
+    @_builtins.property
+    def poll_interval(self) -> _duration_pb2.Duration:
+        """How often the branch is looked at: a minute to a day; five minutes if absent."""
+
+    def __init__(
+        self,
+        *,
+        branch: _builtins.str = ...,
+        poll_interval: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["poll_interval", b"poll_interval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["branch", b"branch", "poll_interval", b"poll_interval"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CommitTrigger: _TypeAlias = CommitTrigger  # noqa: Y015
+
+@_typing.final
+class BranchWatch(_message.Message):
+    """What a commit trigger knows of its branch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMIT_FIELD_NUMBER: _builtins.int
+    CHECK_TIME_FIELD_NUMBER: _builtins.int
+    FAILED_CHECKS_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    commit: _builtins.str
+    """The commit that fired last, or that was there when the branch was looked at first."""
+    failed_checks: _builtins.int
+    """How often in a row it could not be looked at."""
+    @_builtins.property
+    def check_time(self) -> _timestamp_pb2.Timestamp:
+        """When the branch was looked at last."""
+
+    @_builtins.property
+    def failure(self) -> _tasks_pb2.Failure:
+        """Why not."""
+
+    def __init__(
+        self,
+        *,
+        commit: _builtins.str = ...,
+        check_time: _timestamp_pb2.Timestamp | None = ...,
+        failed_checks: _builtins.int = ...,
+        failure: _tasks_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time", "failure", b"failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time", "commit", b"commit", "failed_checks", b"failed_checks", "failure", b"failure"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BranchWatch: _TypeAlias = BranchWatch  # noqa: Y015
+
+@_typing.final
 class Schedule(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -94,6 +191,7 @@ class Schedule(_message.Message):
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int
     CRON_FIELD_NUMBER: _builtins.int
+    COMMIT_FIELD_NUMBER: _builtins.int
     MISSED_POLICY_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     PRINCIPAL_FIELD_NUMBER: _builtins.int
@@ -104,6 +202,12 @@ class Schedule(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    OVERLAP_POLICY_FIELD_NUMBER: _builtins.int
+    WAITING_FIRE_TIME_FIELD_NUMBER: _builtins.int
+    SKIPPED_COUNT_FIELD_NUMBER: _builtins.int
+    LAST_SKIP_TIME_FIELD_NUMBER: _builtins.int
+    LAST_SKIP_FIELD_NUMBER: _builtins.int
+    WATCH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """schedules/{schedule}"""
     display_name: _builtins.str
@@ -115,6 +219,9 @@ class Schedule(_message.Message):
     """What the last firing made; empty when it was refused."""
     etag: _builtins.str
     """Changes with every change that somebody makes."""
+    overlap_policy: Global___OverlapPolicy.ValueType
+    skipped_count: _builtins.int
+    """How many firings the overlap policy skipped so far. Output only."""
     @_builtins.property
     def task(self) -> _tasks_pb2.Task:
         """Its instruction, source, kinds, priority and delivery are those of every task that the schedule makes; with a
@@ -124,8 +231,10 @@ class Schedule(_message.Message):
     @_builtins.property
     def cron(self) -> Global___CronTrigger: ...
     @_builtins.property
+    def commit(self) -> Global___CommitTrigger: ...
+    @_builtins.property
     def next_fire_time(self) -> _timestamp_pb2.Timestamp:
-        """Absent while it is paused."""
+        """Absent while it is paused; with a commit trigger, when its branch is looked at next."""
 
     @_builtins.property
     def last_fire_time(self) -> _timestamp_pb2.Timestamp: ...
@@ -137,6 +246,22 @@ class Schedule(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def waiting_fire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the firing was due that waits for the task before it to end; absent when none does. Output only."""
+
+    @_builtins.property
+    def last_skip_time(self) -> _timestamp_pb2.Timestamp:
+        """When the last of them was due. Output only."""
+
+    @_builtins.property
+    def last_skip(self) -> _tasks_pb2.Failure:
+        """Why it was skipped. Output only."""
+
+    @_builtins.property
+    def watch(self) -> Global___BranchWatch:
+        """With a commit trigger alone. Output only."""
+
     def __init__(
         self,
         *,
@@ -144,6 +269,7 @@ class Schedule(_message.Message):
         display_name: _builtins.str = ...,
         task: _tasks_pb2.Task | None = ...,
         cron: Global___CronTrigger | None = ...,
+        commit: Global___CommitTrigger | None = ...,
         missed_policy: Global___MissedPolicy.ValueType = ...,
         state: Global___ScheduleState.ValueType = ...,
         principal: _builtins.str = ...,
@@ -154,12 +280,20 @@ class Schedule(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        overlap_policy: Global___OverlapPolicy.ValueType = ...,
+        waiting_fire_time: _timestamp_pb2.Timestamp | None = ...,
+        skipped_count: _builtins.int = ...,
+        last_skip_time: _timestamp_pb2.Timestamp | None = ...,
+        last_skip: _tasks_pb2.Failure | None = ...,
+        watch: Global___BranchWatch | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "cron", b"cron", "last_failure", b"last_failure", "last_fire_time", b"last_fire_time", "next_fire_time", b"next_fire_time", "task", b"task", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "create_time", b"create_time", "cron", b"cron", "last_failure", b"last_failure", "last_fire_time", b"last_fire_time", "last_skip", b"last_skip", "last_skip_time", b"last_skip_time", "next_fire_time", b"next_fire_time", "task", b"task", "trigger", b"trigger", "update_time", b"update_time", "waiting_fire_time", b"waiting_fire_time", "watch", b"watch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "cron", b"cron", "display_name", b"display_name", "etag", b"etag", "last_failure", b"last_failure", "last_fire_time", b"last_fire_time", "last_task", b"last_task", "missed_policy", b"missed_policy", "name", b"name", "next_fire_time", b"next_fire_time", "principal", b"principal", "state", b"state", "task", b"task", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "create_time", b"create_time", "cron", b"cron", "display_name", b"display_name", "etag", b"etag", "last_failure", b"last_failure", "last_fire_time", b"last_fire_time", "last_skip", b"last_skip", "last_skip_time", b"last_skip_time", "last_task", b"last_task", "missed_policy", b"missed_policy", "name", b"name", "next_fire_time", b"next_fire_time", "overlap_policy", b"overlap_policy", "principal", b"principal", "skipped_count", b"skipped_count", "state", b"state", "task", b"task", "trigger", b"trigger", "update_time", b"update_time", "waiting_fire_time", b"waiting_fire_time", "watch", b"watch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_trigger: _TypeAlias = _typing.Literal["cron", "commit"]  # noqa: Y015
+    _WhichOneofArgType_trigger: _TypeAlias = _typing.Literal["trigger", b"trigger"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_trigger) -> _WhichOneofReturnType_trigger | None: ...
 
 Global___Schedule: _TypeAlias = Schedule  # noqa: Y015
 

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ScheduleServiceStub:
-    """Tasks that the platform asks for by itself, when their time comes.
+    """Tasks that the platform asks for by itself, when their time comes or their source has a new commit.
     """
 
     def __init__(self, channel):
@@ -68,7 +68,7 @@ class ScheduleServiceStub:
 
 
 class ScheduleServiceServicer:
-    """Tasks that the platform asks for by itself, when their time comes.
+    """Tasks that the platform asks for by itself, when their time comes or their source has a new commit.
     """
 
     def CreateSchedule(self, request, context):
@@ -155,7 +155,7 @@ def add_ScheduleServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ScheduleService:
-    """Tasks that the platform asks for by itself, when their time comes.
+    """Tasks that the platform asks for by itself, when their time comes or their source has a new commit.
     """
 
     @staticmethod

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ScheduleServiceStub:
-    """Tasks that the platform asks for by itself, when their time comes."""
+    """Tasks that the platform asks for by itself, when their time comes or their source has a new commit."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -48,7 +48,7 @@ class ScheduleServiceStub:
 
 @_typing.type_check_only
 class ScheduleServiceAsyncStub(ScheduleServiceStub):
-    """Tasks that the platform asks for by itself, when their time comes."""
+    """Tasks that the platform asks for by itself, when their time comes or their source has a new commit."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateSchedule: _aio.UnaryUnaryMultiCallable[_schedules_pb2.CreateScheduleRequest, _schedules_pb2.Schedule]  # type: ignore[assignment]
@@ -65,7 +65,7 @@ class ScheduleServiceAsyncStub(ScheduleServiceStub):
     """Deletes a schedule; the tasks that it made stay."""
 
 class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Tasks that the platform asks for by itself, when their time comes."""
+    """Tasks that the platform asks for by itself, when their time comes or their source has a new commit."""
 
     @_abc_1.abstractmethod
     def CreateSchedule(

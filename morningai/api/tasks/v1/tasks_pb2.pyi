@@ -269,6 +269,7 @@ class Task(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     QUEUE_PLACE_FIELD_NUMBER: _builtins.int
     DELIVERY_FIELD_NUMBER: _builtins.int
+    BASE_COMMIT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tasks/{task}"""
     instruction: _builtins.str
@@ -277,6 +278,8 @@ class Task(_message.Message):
     state: Global___TaskState.ValueType
     trace_id: _builtins.str
     priority: Global___TaskPriority.ValueType
+    base_commit: _builtins.str
+    """The commit that the task works at, of a task that a commit made; empty for the source's newest. Output only."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___TaskKind.ValueType]: ...
     @_builtins.property
@@ -314,10 +317,11 @@ class Task(_message.Message):
         priority: Global___TaskPriority.ValueType = ...,
         queue_place: Global___QueuePlace | None = ...,
         delivery: Global___Delivery | None = ...,
+        base_commit: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delivery", b"delivery", "end_time", b"end_time", "failure", b"failure", "queue_place", b"queue_place", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delivery", b"delivery", "end_time", b"end_time", "failure", b"failure", "instruction", b"instruction", "kinds", b"kinds", "name", b"name", "priority", b"priority", "queue_place", b"queue_place", "source", b"source", "state", b"state", "steps", b"steps", "trace_id", b"trace_id", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_commit", b"base_commit", "create_time", b"create_time", "delivery", b"delivery", "end_time", b"end_time", "failure", b"failure", "instruction", b"instruction", "kinds", b"kinds", "name", b"name", "priority", b"priority", "queue_place", b"queue_place", "source", b"source", "state", b"state", "steps", b"steps", "trace_id", b"trace_id", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
 from morningai.errors import InvalidInput
 from services.gateway.domain.schedules import (
+    CommitTrigger,
     Cron,
     Firing,
     MissedPolicy,
-    NewSchedule,
+    Occasion,
     Plan,
+    check_commit_trigger,
     check_cron,
     check_display_name,
     fired_task_id,
+    next_poll_seconds,
     next_time,
     plan,
 )
-from services.gateway.domain.tasks import NewTask, TaskKind
 
 NOW = datetime(2026, 11, 27, 12, 30, tzinfo=UTC)
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
-TASK = NewTask(UUID(int=1), "what is new?", "sources/small", (TaskKind.ANSWER,))
-
-
-def content(expression="0 * * * *", policy=MissedPolicy.SKIP):
-    return NewSchedule("news", TASK, Cron(expression, "UTC"), policy)
+HOURLY = Cron("0 * * * *", "UTC")
 
 
 def times(expression, after, count, *, zone="Europe/Berlin"):
@@ -92,45 +90,81 @@ def test_a_wrong_display_name_is_named(name):
 @pytest.mark.parametrize("policy", MissedPolicy)
 def test_a_firing_in_time_is_followed_by_the_next(policy):
     now = NOON + timedelta(seconds=59)
-    assert plan(content(policy=policy), Firing(NOON), now) == Plan(NOON, Firing(NOON + timedelta(hours=1)))
+    assert plan(HOURLY, policy, Firing(NOON), now) == Plan(NOON, Firing(NOON + timedelta(hours=1)))
 
 
 def test_a_timer_that_comes_early_fires_for_its_own_time():
     later = NOON + timedelta(hours=3)
-    assert plan(content(), Firing(later), NOW) == Plan(later, Firing(later + timedelta(hours=1)))
+    assert plan(HOURLY, MissedPolicy.SKIP, Firing(later), NOW) == Plan(later, Firing(later + timedelta(hours=1)))
 
 
 def test_missed_firings_are_skipped():
     due = Firing(NOON - timedelta(hours=5))
-    assert plan(content(), due, NOW) == Plan(None, Firing(NOON + timedelta(hours=1)))
+    assert plan(HOURLY, MissedPolicy.SKIP, due, NOW) == Plan(None, Firing(NOON + timedelta(hours=1)))
 
 
 def test_after_missed_firings_one_that_is_in_time_fires():
     now = NOON + timedelta(seconds=30)
     expected = Plan(NOON, Firing(NOON + timedelta(hours=1)))
-    assert plan(content(), Firing(NOON - timedelta(hours=5)), now) == expected
+    assert plan(HOURLY, MissedPolicy.SKIP, Firing(NOON - timedelta(hours=5)), now) == expected
 
 
 def test_missed_firings_are_caught_up_one_after_the_other():
     due = Firing(NOON - timedelta(hours=5))
     expected = Plan(due.time, Firing(NOON - timedelta(hours=4), caught_up=1))
-    assert plan(content(policy=MissedPolicy.CATCH_UP), due, NOW) == expected
+    assert plan(HOURLY, MissedPolicy.CATCH_UP, due, NOW) == expected
 
 
 def test_no_firing_older_than_a_day_is_caught_up():
-    planned = plan(content(policy=MissedPolicy.CATCH_UP), Firing(NOON - timedelta(days=9)), NOW)
+    planned = plan(HOURLY, MissedPolicy.CATCH_UP, Firing(NOON - timedelta(days=9)), NOW)
     assert planned.fires_for == NOON - timedelta(hours=23)
 
 
 def test_after_ten_in_a_row_the_rest_is_skipped():
     due = Firing(NOON - timedelta(hours=5), caught_up=10)
-    planned = plan(content(policy=MissedPolicy.CATCH_UP), due, NOW)
+    planned = plan(HOURLY, MissedPolicy.CATCH_UP, due, NOW)
     assert planned == Plan(None, Firing(NOON + timedelta(hours=1)))
 
 
 def test_the_same_firing_makes_the_same_task_and_another_another():
     schedule_id = uuid4()
     elsewhere = NOON.astimezone(datetime.now().astimezone().tzinfo)
-    assert fired_task_id(schedule_id, NOON) == fired_task_id(schedule_id, elsewhere)
-    assert fired_task_id(schedule_id, NOON) != fired_task_id(schedule_id, NOW)
-    assert fired_task_id(schedule_id, NOON) != fired_task_id(uuid4(), NOON)
+    assert fired_task_id(schedule_id, Occasion(NOON)) == fired_task_id(schedule_id, Occasion(elsewhere))
+    assert fired_task_id(schedule_id, Occasion(NOON)) != fired_task_id(schedule_id, Occasion(NOW))
+    assert fired_task_id(schedule_id, Occasion(NOON)) != fired_task_id(uuid4(), Occasion(NOON))
+
+
+def test_the_same_commit_makes_the_same_task_whenever_it_was_found():
+    schedule_id = uuid4()
+    found = fired_task_id(schedule_id, Occasion(NOON, "a" * 40))
+    assert found == fired_task_id(schedule_id, Occasion(NOW, "a" * 40))
+    assert found != fired_task_id(schedule_id, Occasion(NOON, "b" * 40))
+
+
+def test_a_branch_is_looked_at_every_five_minutes_unless_said_otherwise():
+    assert check_commit_trigger("main", None) == CommitTrigger("main", timedelta(minutes=5))
+    assert check_commit_trigger("", timedelta(hours=1)) == CommitTrigger("", timedelta(hours=1))
+
+
+@pytest.mark.parametrize(
+    ("branch", "interval", "field"),
+    [
+        ("--upload-pack=x", None, "schedule.commit.branch"),
+        ("refs/heads/main", None, "schedule.commit.branch"),
+        ("main", timedelta(seconds=59), "schedule.commit.poll_interval"),
+        ("main", timedelta(days=1, seconds=1), "schedule.commit.poll_interval"),
+    ],
+)
+def test_what_is_wrong_with_a_commit_trigger_is_named(branch, interval, field):
+    with pytest.raises(InvalidInput) as refused:
+        check_commit_trigger(branch, interval)
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("minutes", "failed", "jitter", "seconds"),
+    [(5, 0, 0.5, 300), (5, 1, 0, 600), (5, 1, 1, 300), (5, 2, 0, 1200), (5, 9, 0, 3600), (120, 3, 0, 7200)],
+)
+def test_a_branch_that_cannot_be_looked_at_is_asked_for_more_rarely(minutes, failed, jitter, seconds):
+    trigger = CommitTrigger("main", timedelta(minutes=minutes))
+    assert next_poll_seconds(trigger, failed, jitter=jitter) == seconds
