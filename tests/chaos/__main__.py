@@ -19,7 +19,7 @@ import psycopg
 from tests.chaos import rest
 from tests.chaos.auditor.audit import audit
 from tests.chaos.driver import Run
-from tests.chaos.evidence import FAULTS
+from tests.chaos.evidence import CALLS, FAULTS
 from tests.chaos.faults import read_lines
 from tests.chaos.load import SLUGS, Load, customers, slug_in
 from tests.chaos.platform import ChaosPlatform
@@ -37,6 +37,8 @@ from tests.e2e.model import scripted_model
 FIXED_SEED = 20261127
 REST_SECONDS = 90.0
 FAILURES = "SELECT failure ->> 'reason' FROM gateway.tasks WHERE failure IS NOT NULL"
+DELIVERIES = "SELECT state FROM orchestrator.steps WHERE step = 'deliver'"
+DECISIONS = "SELECT state FROM orchestrator.approvals"
 SETTINGS = {
     "MORNINGAI_SLOTS": "3",
     "MORNINGAI_WEBHOOK_EGRESS_ALLOWED": "127.0.0.1",
@@ -80,6 +82,8 @@ def summarize(one: Run, findings: list[str], *, seconds: float) -> Summary:
     faults = list(read_lines(platform.folder, FAULTS))
     kills = [fault for fault in faults if fault["kind"] in KILLS]
     in_flight = [fault for fault in kills if fault["in_flight"]]
+    watches = [call["request"] for call in read_lines(platform.folder, CALLS) if call["method"] == "WatchTask"]
+    resumed = sum("afterSequence" in str(request) for request in watches)
     with psycopg.connect(platform.dsn, autocommit=True) as connection:
         moved = [rest.seconds_until_moved(connection, str(f["task"]), float(str(f["time"]))) for f in in_flight]
     recovery = [value for value in moved if value is not None]
@@ -98,6 +102,10 @@ def summarize(one: Run, findings: list[str], *, seconds: float) -> Summary:
         points=len(POINTS),
         points_missed=one.missed,
         in_flight=share,
+        deliveries=counted(str(state) for (state,) in platform.rows(DELIVERIES)),
+        decisions=counted(str(state) for (state,) in platform.rows(DECISIONS)),
+        watches=len(watches) - resumed,
+        watches_resumed=resumed,
         lost=len(seen.acknowledged - set(seen.ends)),
         duplicated=sum("and then" in problem for problem in seen.problems),
         findings=findings,

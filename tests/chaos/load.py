@@ -37,6 +37,8 @@ KINDS = (("answer",), ("faq",), ("document",), ("answer", "faq"), ("faq", "docum
 CHANGES = 0.03
 # Every so many tasks, one is a change that is delivered; the tenants take turns.
 DELIVERY_EVERY = 18
+# By then a change may be pushed.
+LATEST_CANCEL_SECONDS = 8.0
 REPEATS = 0.1
 CANCELS = 0.06
 WATCHES = 0.5
@@ -71,7 +73,9 @@ def make_orders(seed: int, count: int) -> list[Order]:
     chance = random.Random(seed)
     orders = [_order(chance, number) for number in range(count)]
     for place, number in enumerate(range(DELIVERY_EVERY // 2, count, DELIVERY_EVERY)):
-        orders[number] = replace(delivering(orders[number]), tenant=place % TENANTS, rejects=place % 4 == 2)
+        late = chance.uniform(2.0, LATEST_CANCEL_SECONDS) if place % 6 == 3 else None
+        made = replace(delivering(orders[number]), tenant=place % TENANTS, cancels_after=late)
+        orders[number] = replace(made, rejects=place % 4 == 2)
     return orders
 
 

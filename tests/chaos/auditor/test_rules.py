@@ -202,7 +202,10 @@ OF_DELIVERY = {
         {"decisions": ({**DR.decisions[0], "action": "approvals.reject"},)},
         {"approvals": ({**AGREED, "state": "pending"},)},
         {"approvals": ({**AGREED, "settled": False},)},
-        {"approvals": (AGREED, {**AGREED, "id": "p-3"})},
+        {
+            "approvals": (AGREED, {**AGREED, "id": "p-3"}),
+            "decisions": (*DR.decisions, {**DR.decisions[0], "approval": "p-3"}),
+        },
         {"calls": (*DE.calls, REJECTION)},
         {"approvals": ({**AGREED, "state": "withdrawn"},), "calls": (*DE.calls, REJECTION)},
     ],
