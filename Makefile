@@ -42,11 +42,11 @@ isolation: $(VENV)/.dev  ## Try every way from one tenant to another, and say ho
 
 SEED ?=
 TASKS ?= 300
-KILLS ?= 20
-chaos: $(VENV)/.dev  ## Kill and hinder everything under load: SEED=… (else one fixed and one drawn) TASKS=300 KILLS=20
+KILLS ?= 24
+chaos: $(VENV)/.dev  ## Kill and hinder everything under load: SEED=… (else one fixed and one drawn) TASKS=300 KILLS=24
 	$(BIN)/python -m tests.chaos $(addprefix --seed ,$(SEED)) --tasks $(TASKS) --kills $(KILLS)
 
-sabotage: $(VENV)/.dev  ## Do the chaos runs' auditor five wrongs, each on a whole platform: it must name them
+sabotage: $(VENV)/.dev  ## Do the chaos runs' auditor seven wrongs, each on a whole platform: it must name them
 	$(BIN)/pytest -p no:unraisableexception tests/chaos/sabotages.py  # the recorders' sockets end with the process
 
 test-containers: $(VENV)/.dev  ## Run the integration tests against containers

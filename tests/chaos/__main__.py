@@ -19,12 +19,13 @@ import psycopg
 from tests.chaos import rest
 from tests.chaos.auditor.audit import audit
 from tests.chaos.driver import Run
-from tests.chaos.evidence import FAULTS
+from tests.chaos.evidence import CALLS, FAULTS
 from tests.chaos.faults import read_lines
-from tests.chaos.load import Load, customers, slug_in
+from tests.chaos.load import SLUGS, Load, customers, slug_in
 from tests.chaos.platform import ChaosPlatform
 from tests.chaos.points import POINTS
 from tests.chaos.proxy import running_loop
+from tests.chaos.recorders.forge import serving_forges
 from tests.chaos.recorders.model import RecordingModelServer
 from tests.chaos.recorders.sinks import webhook_receiver
 from tests.chaos.recorders.tap import tapping
@@ -36,6 +37,8 @@ from tests.e2e.model import scripted_model
 FIXED_SEED = 20261127
 REST_SECONDS = 90.0
 FAILURES = "SELECT failure ->> 'reason' FROM gateway.tasks WHERE failure IS NOT NULL"
+DELIVERIES = "SELECT state FROM orchestrator.steps WHERE step = 'deliver'"
+DECISIONS = "SELECT state FROM orchestrator.approvals"
 SETTINGS = {
     "MORNINGAI_SLOTS": "3",
     "MORNINGAI_WEBHOOK_EGRESS_ALLOWED": "127.0.0.1",
@@ -53,19 +56,22 @@ def run(seed: int, tasks: int, kills: int) -> Summary:
         model = stack.enter_context(
             scripted_model(make=partial(RecordingModelServer, folder=folder, tenant_of=slug_in))
         )
-        platform = ChaosPlatform(folder, stack.enter_context(running_loop()), model.settings | SETTINGS)
+        forges = stack.enter_context(serving_forges(folder, SLUGS))
+        settings = model.settings | SETTINGS | forges.settings
+        platform = ChaosPlatform(folder, stack.enter_context(running_loop()), settings)
         stack.callback(platform.stop)
         platform.start()
         bus = "nats://{}:{}".format(*platform.nats())
         tap = stack.enter_context(tapping(folder, bus, user=TAP_USER, password=TAP_PASSWORD))
         receiver = stack.enter_context(webhook_receiver(folder))
-        load = Load(stack.enter_context(customers(platform, model, receiver)))
+        load = Load(stack.enter_context(customers(platform, model, receiver, forges)))
         one = Run(platform, load, make_schedule(seed, tasks=tasks, kills=kills), seed, tasks)
         one.go()
         left = rest.wait_for_rest(platform, seconds=REST_SECONDS)
         if left:
             platform.write_stacks()
         asyncio.run(tap.rest(seconds=20))
+        forges.write_refs()
         findings = [f"{count} {name} at the end" for name, count in left.items()] + load.seen.problems
         findings += audit(folder, platform.dsn)
         return summarize(one, findings, seconds=time.monotonic() - began)
@@ -76,6 +82,8 @@ def summarize(one: Run, findings: list[str], *, seconds: float) -> Summary:
     faults = list(read_lines(platform.folder, FAULTS))
     kills = [fault for fault in faults if fault["kind"] in KILLS]
     in_flight = [fault for fault in kills if fault["in_flight"]]
+    watches = [call["request"] for call in read_lines(platform.folder, CALLS) if call["method"] == "WatchTask"]
+    resumed = sum("afterSequence" in str(request) for request in watches)
     with psycopg.connect(platform.dsn, autocommit=True) as connection:
         moved = [rest.seconds_until_moved(connection, str(f["task"]), float(str(f["time"]))) for f in in_flight]
     recovery = [value for value in moved if value is not None]
@@ -94,6 +102,10 @@ def summarize(one: Run, findings: list[str], *, seconds: float) -> Summary:
         points=len(POINTS),
         points_missed=one.missed,
         in_flight=share,
+        deliveries=counted(str(state) for (state,) in platform.rows(DELIVERIES)),
+        decisions=counted(str(state) for (state,) in platform.rows(DECISIONS)),
+        watches=len(watches) - resumed,
+        watches_resumed=resumed,
         lost=len(seen.acknowledged - set(seen.ends)),
         duplicated=sum("and then" in problem for problem in seen.problems),
         findings=findings,
@@ -114,7 +126,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, action="append", help="default: one fixed and one drawn")
     parser.add_argument("--tasks", type=int, default=300)
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=24)
     parser.add_argument("--json", action="store_true", help="one line of JSON for each seed")
     parser.add_argument("--keep", action="store_true", help="keep the folder of a run that passed, too")
     arguments = parser.parse_args()

@@ -13,9 +13,9 @@ import psycopg
 from tests.chaos.evidence import FAULTS, PATCHES, Journal
 from tests.chaos.fail_points import LOST_ACK
 from tests.chaos.faults import read_lines
-from tests.chaos.load import Load, make_orders
+from tests.chaos.load import Load, delivering, make_orders
 from tests.chaos.platform import PARTS, ChaosPlatform
-from tests.chaos.points import WORKERS
+from tests.chaos.points import OF_DELIVERIES, WORKERS
 from tests.chaos.schedule import Fault, Kind
 
 TICK_SECONDS = 0.1
@@ -155,9 +155,13 @@ class Run:
         armed = self.platform.folder / "armed"
         while any(armed.iterdir()) and time.monotonic() < give_up:
             if not self.load.under_way:
+                names = [path.name for path in armed.iterdir()]
                 more = make_orders(self.seed + number, MORE_ORDERS)
-                changed = any("codegen" in path.name for path in armed.iterdir())
-                self.load.start([replace(o, kinds=("change",), cancels_after=None) for o in more] if changed else more)
+                if any(name.startswith(OF_DELIVERIES) for name in names):
+                    more = [replace(delivering(order), cancels_after=None) for order in more]
+                elif any("codegen" in name for name in names):
+                    more = [replace(order, kinds=("change",), cancels_after=None) for order in more]
+                self.load.start(more)
                 number += MORE_ORDERS
             time.sleep(TICK_SECONDS)
         self.missed = self.platform.disarm()

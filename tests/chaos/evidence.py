@@ -23,10 +23,11 @@ BUS = "bus.jsonl"
 WEBHOOKS = "webhooks.jsonl"
 MODEL = "model.jsonl"
 GIT = "git.jsonl"
+REFS = "refs.jsonl"
 PATCHES = "patches.jsonl"
 FAULTS = "faults.jsonl"
 # Only a run that has something to say there writes these.
-OPTIONAL = (GIT, PATCHES, FAULTS)
+OPTIONAL = (PATCHES, FAULTS)
 
 
 class EvidenceUnusable(Exception):
@@ -41,7 +42,8 @@ class Tenant:
 
 @dataclass(frozen=True)
 class Call:
-    """An RPC of the recording client. `outcome` is "ok" or a status; `state` is the end that the answer told."""
+    """An RPC of the recording client. `outcome` is "ok" or a status; `state` is the end that the answer told, and
+    `events` what a stream of them said, in its order."""
 
     began: float
     ended: float
@@ -52,6 +54,7 @@ class Call:
     outcome: str
     task: str | None
     state: str | None
+    events: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,10 +128,22 @@ class ModelCall:
 
 @dataclass(frozen=True)
 class GitPush:
+    """A ref of a tenant's remote changed; `old` is zeros for one that was not there."""
+
     time: float
+    tenant: str
     ref: str
     old: str
     new: str
+
+
+@dataclass(frozen=True)
+class RefAtRest:
+    tenant: str
+    ref: str
+    commit: str
+    parents: tuple[str, ...]
+    message: str
 
 
 @dataclass(frozen=True)
@@ -151,6 +166,7 @@ class Evidence:
     webhooks: tuple[WebhookPost, ...]
     model: tuple[ModelCall, ...]
     git: tuple[GitPush, ...]
+    refs: tuple[RefAtRest, ...]
     faults: tuple[Fault, ...]
 
 
@@ -183,9 +199,11 @@ def read_evidence(folder: Path) -> Evidence:
         webhooks=tuple(map(_post, _lines(folder, WEBHOOKS))),
         model=tuple(map(_model_call, _lines(folder, MODEL))),
         git=tuple(map(_push, _lines(folder, GIT))),
+        refs=tuple(map(_ref, _lines(folder, REFS))),
         faults=tuple(map(_fault, _lines(folder, FAULTS))),
     )
-    for name, lines in ((TENANTS, evidence.tenants), (CALLS, evidence.calls), (BUS, evidence.streams)):
+    there = ((TENANTS, evidence.tenants), (CALLS, evidence.calls), (BUS, evidence.streams), (REFS, evidence.refs))
+    for name, lines in there:
         if not lines:
             raise EvidenceUnusable(f"{folder / name} says nothing of the run: was its recorder running to the end?")
     return evidence
@@ -226,9 +244,18 @@ class _Line:
     def texts(self, name: str) -> dict[str, str]:
         return {key: str(value) for key, value in self.mapping(name).items()}
 
+    def items(self, name: str) -> list[JsonValue]:
+        return cast("list[JsonValue]", self._typed(name, list))
+
     def content(self, name: str) -> bytes:
+        return self._decoded(name, self.text(name))
+
+    def contents(self, name: str) -> tuple[bytes, ...]:
+        return tuple(self._decoded(name, str(value)) for value in self.items(name))
+
+    def _decoded(self, name: str, value: str) -> bytes:
         try:
-            return b64decode(self.text(name), validate=True)
+            return b64decode(value, validate=True)
         except ValueError as error:
             raise EvidenceUnusable(f"{self.place}: {name} is not base64") from error
 
@@ -284,6 +311,7 @@ def _call(line: _Line) -> Call:
         outcome=line.text("outcome"),
         task=line.optional_text("task"),
         state=line.optional_text("state"),
+        events=line.contents("events") if line.has("events") else (),
     )
 
 
@@ -342,7 +370,12 @@ def _model_call(line: _Line) -> ModelCall:
 
 
 def _push(line: _Line) -> GitPush:
-    return GitPush(line.number("time"), line.text("ref"), line.text("old"), line.text("new"))
+    return GitPush(line.number("time"), line.text("tenant"), line.text("ref"), line.text("old"), line.text("new"))
+
+
+def _ref(line: _Line) -> RefAtRest:
+    parents = tuple(map(str, line.items("parents")))
+    return RefAtRest(line.text("tenant"), line.text("ref"), line.text("commit"), parents, line.text("message"))
 
 
 def _fault(line: _Line) -> Fault:

@@ -72,6 +72,10 @@ def install(folder: Path, service: str) -> None:
         _in_gateway(trap)
     if service == "codegen":
         _in_changes(trap)
+    if service == "docs":
+        _in_deliveries(trap)
+    if service == "orchestrator":
+        _in_approvals(trap)
 
 
 def _around(
@@ -191,6 +195,25 @@ def _in_changes(trap: Trap) -> None:
     from services.codegen.repository import StepRecords
 
     _around(StepRecords, "put", after=lambda _, self, *__: trap.reached("change.recorded", _task_of(self._proof)))
+
+
+def _in_deliveries(trap: Trap) -> None:
+    from services.docs.sources import SourceStores
+
+    def task(*arguments: Any) -> UUID | None:
+        return _task_of(arguments[3])
+
+    _around(SourceStores, "push", before=lambda *rest, **_: trap.reached("delivery.claimed", task(*rest)))
+    _around(SourceStores, "push", after=lambda _, *rest, **__: trap.reached("delivery.pushed", task(*rest)))
+
+
+def _in_approvals(trap: Trap) -> None:
+    from services.orchestrator.grpc_api import TaskServicer
+
+    def decided(approval: Any, *_: object) -> None:
+        trap.reached("approval.decided", approval.task.removeprefix("tasks/"))
+
+    _around(TaskServicer, "_decide", after=decided)
 
 
 def _task_of(proof: str) -> UUID | None:

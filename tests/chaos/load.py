@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
 import grpc
 
+from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.subscriptions.v1 import subscriptions_pb2 as subscriptions
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tenants.v1 import tenants_pb2 as tenants
@@ -22,15 +23,22 @@ from morningai.cli.gateway import Gateway
 from morningai.cli.repository import find_repository, upload_parts, write_bundle
 from tests.chaos.platform import ChaosPlatform
 from tests.chaos.recorders.client import RecordingClient, record_tenant
+from tests.chaos.recorders.forge import Forge, Forges
 from tests.e2e.model import ScriptedModel
 from tests.e2e.platform import ENDED, eventually
 from tests.e2e.replies import ANSWERING, REWORDED, REWORDING, RIGHT_FUNCTION, answer_about
-from tests.e2e.repositories import calculator, knowledge, make_repository, question_about
+from tests.e2e.repositories import calculator, git, knowledge, make_repository, question_about
 
 TENANTS = 3
+# The one whose deliveries nobody has to approve.
+UNASKED_TENANT = 0
 AT_ONCE = 16
 KINDS = (("answer",), ("faq",), ("document",), ("answer", "faq"), ("faq", "document"), ("answer", "faq", "document"))
-CHANGES = 0.04
+CHANGES = 0.03
+# Every so many tasks, one is a change that is delivered; the tenants take turns.
+DELIVERY_EVERY = 18
+# By then a change may be pushed.
+LATEST_CANCEL_SECONDS = 8.0
 REPEATS = 0.1
 CANCELS = 0.06
 WATCHES = 0.5
@@ -51,11 +59,28 @@ class Order:
     repeats: bool
     cancels_after: float | None
     watches: bool
+    delivers: bool = False
+    rejects: bool = False
+
+    @property
+    def delivery(self) -> api.Delivery | None:
+        """To a branch of its own name, or of the task's."""
+        name = f"chaos/{self.request_id[:13]}" if self.number % 4 == 1 else ""
+        return api.Delivery(branch=name) if self.delivers else None
 
 
 def make_orders(seed: int, count: int) -> list[Order]:
     chance = random.Random(seed)
-    return [_order(chance, number) for number in range(count)]
+    orders = [_order(chance, number) for number in range(count)]
+    for place, number in enumerate(range(DELIVERY_EVERY // 2, count, DELIVERY_EVERY)):
+        late = chance.uniform(2.0, LATEST_CANCEL_SECONDS) if place % 6 == 3 else None
+        made = replace(delivering(orders[number]), tenant=place % TENANTS, cancels_after=late)
+        orders[number] = replace(made, rejects=place % 4 == 2)
+    return orders
+
+
+def delivering(order: Order) -> Order:
+    return replace(order, kinds=("change",), delivers=True)
 
 
 def _order(chance: random.Random, number: int) -> Order:
@@ -78,9 +103,10 @@ class Customer:
     slug: str
     word: str
     clients: tuple[RecordingClient, RecordingClient]
-    gateways: tuple[Gateway, Gateway]
     notes: str = ""
     code: str = ""
+    # The same, in a remote.
+    forge: str = ""
 
 
 @dataclass
@@ -102,6 +128,9 @@ def slug_of(number: int) -> str:
     return f"chaos-{number}"
 
 
+SLUGS = [slug_of(number) for number in range(TENANTS)]
+
+
 def word_of(number: int) -> str:
     return f"zepchaos{'abcdefgh'[number]}"
 
@@ -120,12 +149,14 @@ def teach(model: ScriptedModel, word: str) -> None:
 
 
 @contextmanager
-def customers(platform: ChaosPlatform, model: ScriptedModel, receiver: str) -> Iterator[list[Customer]]:
+def customers(platform: ChaosPlatform, model: ScriptedModel, receiver: str, forges: Forges) -> Iterator[list[Customer]]:
     with ExitStack() as stack:
-        yield [_customer(platform, model, receiver, stack, number) for number in range(TENANTS)]
+        yield [_customer(platform, model, receiver, forges, stack, number) for number in range(TENANTS)]
 
 
-def _customer(platform: ChaosPlatform, model: ScriptedModel, receiver: str, stack: ExitStack, number: int) -> Customer:
+def _customer(
+    platform: ChaosPlatform, model: ScriptedModel, receiver: str, forges: Forges, stack: ExitStack, number: int
+) -> Customer:
     slug, word = slug_of(number), word_of(number)
     teach(model, word)
     with platform.operator() as operator:
@@ -149,18 +180,30 @@ def _customer(platform: ChaosPlatform, model: ScriptedModel, receiver: str, stac
         stack.enter_context(RecordingClient(platform.folder, f"127.0.0.1:{port}", tenant=slug, key=made.api_key))
         for port in platform.ports
     )
-    one, other = (stack.enter_context(platform.gateway(number, made.api_key)) for number in range(2))
-    customer = Customer(slug, word, (first, second), (one, other))
+    customer = Customer(slug, word, (first, second))
     customer.notes = _source(first, platform.folder / "sources" / slug / "notes", knowledge(word))
     customer.code = _source(first, platform.folder / "sources" / slug / "code", calculator(word))
+    with platform.gateway(0, made.api_key) as gateway:
+        customer.forge = _remote_source(gateway, platform.folder / "sources" / slug / "code", forges.of[slug])
+    first.set_approval_policy(self_approval=True, unapproved_delivery=number == UNASKED_TENANT)
     _index(first, word, customer)
     return customer
 
 
+def _remote_source(gateway: Gateway, repository: Path, forge: Forge) -> str:
+    git(repository, "push", "--quiet", str(forge.repository), "main")
+    remote = sources.Source(remote_uri=forge.uri)
+    request = sources.CreateSourceRequest(source_id="forge", source=remote)
+    source = gateway.call(gateway.sources.CreateSource, request, repeatable=False)
+    credential = sources.SetSourceCredentialRequest(name=source.name, token=forge.token)
+    gateway.call(gateway.sources.SetSourceCredential, credential)
+    return source.name
+
+
 def _index(client: RecordingClient, word: str, customer: Customer) -> None:
     """Before the load, so that its tasks need not wait for one another."""
-    for source, kind in ((customer.notes, "answer"), (customer.code, "answer")):
-        name = client.create_task(question_about(word), source, (kind,))
+    for source in (customer.notes, customer.code, customer.forge):
+        name = client.create_task(question_about(word), source, ("answer",))
         eventually(f"{source} is indexed", lambda name=name: client.get_task(name).state in ENDED)
 
 
@@ -203,7 +246,7 @@ class Load:
         clients = customer.clients if order.number % 2 else customer.clients[::-1]
         changes = "change" in order.kinds
         instruction = f"Make the tests of {customer.word} pass." if changes else question_about(customer.word)
-        source = customer.code if changes else customer.notes
+        source = customer.forge if order.delivers else customer.code if changes else customer.notes
         name = self._create(clients, instruction, source, order)
         with self.seen.lock:
             self.seen.acknowledged.add(name)
@@ -212,7 +255,7 @@ class Load:
         if order.cancels_after is not None:
             time.sleep(order.cancels_after)
             clients[0].cancel_task(name)
-        end = self._watch(customer.gateways, name) if order.watches else self._poll(clients, name)
+        end = (self._watch if order.watches else self._poll)(clients, name, order)
         with self.seen.lock:
             self.seen.ends[name] = end
 
@@ -221,42 +264,48 @@ class Load:
         for number in range(8):
             try:
                 return clients[number % 2].create_task(
-                    instruction, source, order.kinds, request_id=order.request_id, seconds=8.0
+                    instruction, source, order.kinds, request_id=order.request_id, delivery=order.delivery, seconds=8.0
                 )
             except grpc.RpcError as error:
                 last = error
         raise last
 
     def _repeat(self, name: str, client: RecordingClient, instruction: str, source: str, order: Order) -> None:
-        again = client.create_task(instruction, source, order.kinds, request_id=order.request_id)
+        again = client.create_task(
+            instruction, source, order.kinds, request_id=order.request_id, delivery=order.delivery
+        )
         if again != name:
             self.seen.problem(f"request {order.request_id} gave {name} and then {again}")
 
-    def _poll(self, clients: tuple[RecordingClient, ...], name: str) -> str:
+    def _decide(self, clients: tuple[RecordingClient, ...], name: str, order: Order) -> None:
+        """And the contrary at the other gateway, where it comes too late."""
+        for approval in clients[0].open_approvals(name):
+            choices = [RecordingClient.approve, RecordingClient.reject]
+            decide, contradict = reversed(choices) if order.rejects else choices
+            decide(clients[0], approval)
+            contradict(clients[1], approval)
+
+    def _poll(self, clients: tuple[RecordingClient, ...], name: str, order: Order) -> str:
         give_up = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < give_up:
             task = clients[0].get_task(name)
             if task.state in ENDED:
                 return api.TaskState.Name(task.state)
+            if task.state == api.TASK_STATE_WAITING_FOR_APPROVAL:
+                self._decide(clients, name, order)
             time.sleep(POLL_SECONDS)
         raise TimeoutError(f"{name} did not end within {PATIENCE_SECONDS:g} s")
 
-    def _watch(self, gateways: tuple[Gateway, ...], name: str) -> str:
-        """Resumed from the last sequence at either gateway; whatever comes out of order is a finding."""
+    def _watch(self, clients: tuple[RecordingClient, ...], name: str, order: Order) -> str:
+        """Resumed from the last sequence at either gateway."""
         give_up, sequence, tries = time.monotonic() + PATIENCE_SECONDS, 0, 0
         while time.monotonic() < give_up:
-            for event in watched(gateways[tries % 2], name, after=sequence):
-                if event.sequence != sequence + 1:
-                    self.seen.problem(f"{name}: event {event.sequence} came after {sequence}")
+            for event in clients[tries % 2].watch_task(name, after=sequence):
                 sequence = event.sequence
                 if event.task_state in ENDED:
                     return api.TaskState.Name(event.task_state)
+                if event.task_state == api.TASK_STATE_WAITING_FOR_APPROVAL:
+                    self._decide(clients, name, order)
             tries += 1
             time.sleep(0.2)
         raise TimeoutError(f"{name} did not end within {PATIENCE_SECONDS:g} s")
-
-
-def watched(gateway: Gateway, name: str, *, after: int) -> Iterator[api.TaskEvent]:
-    """What came until the stream ended or broke."""
-    with suppress(grpc.RpcError):
-        yield from gateway.watch(name, after=after)

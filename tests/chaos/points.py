@@ -33,7 +33,11 @@ POINTS = (
     Point("model.answered", WORKERS),  # the provider has answered, the call is not settled
     Point("model.settled", WORKERS),  # it is settled, the answer not recorded
     Point("change.recorded", ("codegen",)),  # a step of a change is recorded
+    Point("delivery.claimed", ("docs",)),  # the commit is made, and nothing is pushed
+    Point("delivery.pushed", ("docs",)),  # the remote has the branch, and no record says so
+    Point("approval.decided", ("orchestrator",)),  # the decision is committed, whoever decided not answered
     Point("webhook.claimed", ("gateway",)),  # the delivery is claimed, not posted
     Point("webhook.posted", ("gateway",)),  # the receiver has it, the delivery is not marked
 )
+OF_DELIVERIES = ("delivery.", "approval.")
 BY_NAME = {point.name: point for point in POINTS}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -14,9 +15,10 @@ import pytest
 from tests.chaos import load, rest
 from tests.chaos.__main__ import SETTINGS
 from tests.chaos.auditor.audit import audit
-from tests.chaos.load import Load, Order, customers, slug_in
+from tests.chaos.load import SLUGS, Load, Order, customers, delivering, slug_in
 from tests.chaos.platform import ChaosPlatform
 from tests.chaos.proxy import running_loop
+from tests.chaos.recorders.forge import serving_forges
 from tests.chaos.recorders.model import RecordingModelServer
 from tests.chaos.recorders.sinks import webhook_receiver
 from tests.chaos.recorders.tap import tapping
@@ -29,6 +31,18 @@ ORDERS = [
     Order(number, number % 3, ("answer", "document"), f"00000000-0000-4000-8000-00000000000{number}", True, None, False)
     for number in range(6)
 ]
+# For the tenant that is not asked, and for two that are.
+ORDERS += [
+    replace(
+        delivering(ORDERS[0]),
+        number=number,
+        tenant=number % 3,
+        rejects=number == 7,
+        watches=True,
+        request_id=f"00000000-0000-4000-8000-00000000000{number}",
+    )
+    for number in (6, 7, 8)
+]
 # What is done, and the rule that must name it.
 NAMED = {
     "lost_acks": "nothing_is_left",
@@ -36,6 +50,8 @@ NAMED = {
     "no_inbox": "messages_have_receipts",
     "no_outbox": "one_end",
     "no_fence": "one_finish",
+    "push_again": "delivered_once",
+    "unasked_push": "approved_before_pushed",
 }
 
 
@@ -48,20 +64,21 @@ def found(tmp_path, monkeypatch):
         with ExitStack() as stack:
             server = partial(RecordingModelServer, folder=tmp_path, tenant_of=slug_in)
             model = stack.enter_context(scripted_model(make=server))
-            platform = ChaosPlatform(
-                tmp_path, stack.enter_context(running_loop()), model.settings | SETTINGS, patches=patches
-            )
+            forges = stack.enter_context(serving_forges(tmp_path, SLUGS))
+            settings = model.settings | SETTINGS | forges.settings
+            platform = ChaosPlatform(tmp_path, stack.enter_context(running_loop()), settings, patches=patches)
             stack.callback(platform.stop)
             platform.start()
             bus = "nats://{}:{}".format(*platform.nats())
             tap = stack.enter_context(tapping(tmp_path, bus, user=TAP_USER, password=TAP_PASSWORD))
             receiver = stack.enter_context(webhook_receiver(tmp_path))
-            people = stack.enter_context(customers(platform, model, receiver))
+            people = stack.enter_context(customers(platform, model, receiver, forges))
             one = Load(people)
             one.start(ORDERS)
             one.finish()
             rest.wait_for_rest(platform, seconds=REST_SECONDS)
             asyncio.run(tap.rest(seconds=5))
+            forges.write_refs()
             return audit(tmp_path, platform.dsn)
 
     return run

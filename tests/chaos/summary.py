@@ -22,6 +22,10 @@ class Summary:
     points: int
     points_missed: list[str]
     in_flight: float
+    deliveries: dict[str, int]
+    decisions: dict[str, int]
+    watches: int
+    watches_resumed: int
     lost: int
     duplicated: int
     findings: list[str]
@@ -48,6 +52,8 @@ class Summary:
             ("other faults", told(self.faults)),
             ("fail points", f"{self.points_hit} of {self.points}" + missed(self.points_missed)),
             ("in flight", f"{self.in_flight:.0%} of the kills"),
+            ("deliveries", f"{told(self.deliveries)}; requests: {told(self.decisions)}"),
+            ("watches", f"{self.watches}, {self.watches_resumed} more times resumed"),
             ("lost", str(self.lost)),
             ("duplicated", str(self.duplicated)),
             ("recovery", f"p50 {seconds(self.recovery_p50)}, p99 {seconds(self.recovery_p99)}"),

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.evidence import BUS, CALLS, MODEL, TAP, TENANTS, WEBHOOKS, EvidenceUnusable, Journal, read_evidence
+from tests.chaos.evidence import (
+    BUS,
+    CALLS,
+    GIT,
+    MODEL,
+    REFS,
+    TAP,
+    TENANTS,
+    WEBHOOKS,
+    EvidenceUnusable,
+    Journal,
+    read_evidence,
+)
 
 CALL = {"began": 1, "ended": 2.5, "tenant": "acme", "method": "CreateTask", "request_id": "r", "request": {}}
 LINES = {
@@ -17,6 +29,8 @@ LINES = {
     ],
     WEBHOOKS: [],
     MODEL: [],
+    GIT: [{"time": 1.0, "tenant": "acme", "ref": "refs/heads/main", "old": "0", "new": "1"}],
+    REFS: [{"tenant": "acme", "ref": "refs/heads/main", "commit": "1", "parents": [], "message": "start"}],
 }
 
 
@@ -46,7 +60,7 @@ def test_a_missing_file_is_named(folder, name):
         read_evidence(folder)
 
 
-@pytest.mark.parametrize("name", [TENANTS, CALLS, BUS])
+@pytest.mark.parametrize("name", [TENANTS, CALLS, BUS, REFS])
 def test_a_file_that_says_nothing_of_the_run_is_named(folder, name):
     (folder / name).write_text("")
     with pytest.raises(EvidenceUnusable, match=name):

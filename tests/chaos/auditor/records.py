@@ -35,6 +35,11 @@ class Records:
     versions: tuple[Row, ...]
     usage: tuple[Row, ...]
     reservations: tuple[Row, ...]
+    approvals: tuple[Row, ...]
+    decisions: tuple[Row, ...]
+    changes: tuple[Row, ...]
+    change_steps: tuple[Row, ...]
+    patches: tuple[Row, ...]
 
 
 def _of_each(services: tuple[str, ...], query: str) -> str:
@@ -45,10 +50,11 @@ QUERIES: Mapping[str, str] = {
     "accepted": """
         SELECT tenant_id::text AS tenant, task_id::text AS task, request_id::text AS request, state,
                sequence FROM gateway.tasks""",
-    "tasks": "SELECT tenant_id::text AS tenant, task_id::text AS task, state, sequence FROM orchestrator.tasks",
+    "tasks": """
+        SELECT tenant_id::text AS tenant, task_id::text AS task, state, sequence, branch FROM orchestrator.tasks""",
     "steps": """
-        SELECT tenant_id::text AS tenant, task_id::text AS task, step, state, command_id::text AS command
-        FROM orchestrator.steps""",
+        SELECT tenant_id::text AS tenant, task_id::text AS task, step, state, command_id::text AS command,
+               result ->> 'commit' AS commit FROM orchestrator.steps""",
     "events": """
         SELECT tenant_id::text AS tenant, task_id::text AS task, sequence, event FROM gateway.task_events
         ORDER BY task_id, sequence""",
@@ -57,7 +63,7 @@ QUERIES: Mapping[str, str] = {
         """
         SELECT '{service}' AS service, tenant_id::text AS tenant, id::text AS id, task_id::text AS task,
                substring(type FROM '[^.]+$') AS type, subject, body, causation_id::text AS cause,
-               work_id::text AS work, published_at IS NOT NULL AS published,
+               work_id::text AS work, published_at IS NOT NULL AS published, created_at::text AS made,
                due_at < now() - interval '10 seconds' AS overdue, isfinite(due_at) AND due_at < '9999-01-01' AS timed
         FROM {service}.outbox""",
     ),
@@ -69,7 +75,8 @@ QUERIES: Mapping[str, str] = {
         WORKERS,
         """
         SELECT '{service}' AS service, tenant_id::text AS tenant, work_id::text AS work, task_id::text AS task, state,
-               attempt, expires_at < now() - interval '10 seconds' AS expired FROM {service}.leases""",
+               attempt, expires_at < now() - interval '10 seconds' AS expired, updated_at::text AS changed,
+               xmin::text AS transaction FROM {service}.leases""",
     ),
     "dead_letters": _of_each(
         SERVICES,
@@ -82,14 +89,33 @@ QUERIES: Mapping[str, str] = {
         FROM gateway.webhook_deliveries""",
     "endpoints": "SELECT tenant_id::text AS tenant, endpoint_id::text AS endpoint FROM gateway.webhook_endpoints",
     "effects": """
-        SELECT 'document' AS kind, tenant_id::text AS tenant, task_id::text AS task, document_id::text AS id
-        FROM docs.documents
-        UNION ALL SELECT 'answer', tenant_id::text, task_id::text, answer_id::text FROM faqgen.answers
-        UNION ALL SELECT 'faq', tenant_id::text, task_id::text, faq_id::text FROM faqgen.faqs
-        UNION ALL SELECT 'change', tenant_id::text, task_id::text, change_id::text FROM codegen.changes""",
+        SELECT 'docs' AS service, 'document' AS kind, tenant_id::text AS tenant, task_id::text AS task,
+               document_id::text AS id, v.xmin::text AS transaction
+        FROM docs.documents LEFT JOIN docs.document_versions AS v USING (tenant_id, document_id)
+        WHERE v.version IS NULL OR v.version = 1
+        UNION ALL SELECT 'faqgen', 'answer', tenant_id::text, task_id::text, answer_id::text, xmin::text
+        FROM faqgen.answers
+        UNION ALL SELECT 'faqgen', 'faq', tenant_id::text, task_id::text, faq_id::text, xmin::text FROM faqgen.faqs
+        UNION ALL SELECT 'codegen', 'change', tenant_id::text, task_id::text, change_id::text, xmin::text
+        FROM codegen.changes""",
     "versions": "SELECT document_id::text AS document, count(*) AS count FROM docs.document_versions GROUP BY 1",
     "usage": "SELECT tenant_id::text AS tenant, calls, calls_in_full AS unknown FROM tenancy.usage",
     "reservations": "SELECT tenant_id::text AS tenant, state FROM tenancy.reservations",
+    "approvals": """
+        SELECT tenant_id::text AS tenant, task_id::text AS task, approval_id::text AS id, kind, state,
+               content_hash AS hash, extract(epoch FROM decided_at)::float AS decided,
+               settled_at IS NOT NULL AS settled FROM orchestrator.approvals""",
+    "decisions": """
+        SELECT tenant_id::text AS tenant, substring(resource FROM '^approvals/(.*)') AS approval, action
+        FROM tenancy.audit_log WHERE action IN ('approvals.approve', 'approvals.reject') AND outcome = 'succeeded'""",
+    "changes": """
+        SELECT tenant_id::text AS tenant, task_id::text AS task, change_id::text AS id, state, attempts,
+               encode(sha256(convert_to(patch, 'UTF8')), 'hex') AS hash FROM codegen.changes""",
+    "change_steps": """
+        SELECT tenant_id::text AS tenant, work_id::text AS work, step, attempt FROM codegen.steps""",
+    "patches": """
+        SELECT tenant_id::text AS tenant, task_id::text AS task, substring(change FROM '^changes/(.*)') AS change,
+               patch_hash AS hash FROM docs.patches""",
 }
 
 

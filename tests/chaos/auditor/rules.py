@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from tests.chaos.auditor.world import ENDS, World, counted, grouped
+from morningai.api.tasks.v1 import tasks_pb2 as api
+from tests.chaos.auditor import delivery_rules
+from tests.chaos.auditor.world import ENDS, Findings, World, counted, grouped
 
-Findings: TypeAlias = Iterator[str]
 Rule: TypeAlias = Callable[[World], Findings]
 
 TERMINAL = frozenset(ENDS.values())
@@ -25,6 +26,7 @@ NEXT_OF_STEP: Mapping[str, frozenset[str]] = {
     # What had reached its limit may go on once a person allowed it.
     "failed": frozenset({"running"}),
 }
+HANDED_OVER = "PatchVerified"
 RESULT_OF_STEP = {"answer": "answer", "faq": "faq", "document": "document", "change": "change"}
 
 
@@ -182,12 +184,47 @@ def one_finish(world: World) -> Findings:
         (row for row in world.records.outbox if row["cause"] in leases and row["work"] is None),
         lambda row: row["cause"],
     )
+    # A patch is handed over beside the reply.
+    replies = {work: [row for row in rows if row["type"] != HANDED_OVER] for work, rows in replies.items()}
     for work, lease in leases.items():
         count = len(replies.get(work, ()))
         if lease["state"] == "finished" and count != 1:
             yield f"work {work} of {lease['service']} finished and has {count} replies, not one"
         if lease["state"] != "finished" and count:
             yield f"work {work} of {lease['service']} is {lease['state']} and has {count} replies"
+
+
+def results_are_the_winner_s(world: World) -> Findings:
+    """The attempt that ended the lease wrote its result and its replies, in that very transaction."""
+    finished = [row for row in world.records.leases if row["state"] == "finished"]
+    endings = {(row["service"], row["task"], row["transaction"]) for row in finished}
+    for row in world.records.effects:
+        if (row["service"], row["task"], row["transaction"]) not in endings:
+            yield f"{row['kind']} {row['id']} of task {row['task']} was not written by the attempt that finished"
+    ended = {str(row["work"]): row for row in finished}
+    for row in world.records.outbox:
+        lease = ended.get(str(row["cause"]))
+        if lease and row["work"] is None and row["made"] != lease["changed"]:
+            yield f"{row['type']} {row['id']} was not sent by attempt {lease['attempt']}, which finished {row['cause']}"
+
+
+def steps_of_changes_agree(world: World) -> Findings:
+    """A change came out of the steps that were recorded: as many replies as attempts, the last one checked."""
+    leases = {str(row["work"]): row for row in world.records.leases if row["service"] == "codegen"}
+    steps = grouped(world.records.change_steps, lambda row: row["work"])
+    for work in steps:
+        if work not in leases:
+            yield f"steps of a change are recorded for {work}, which is no work"
+    works = {(row["task"], row["transaction"]): work for work, row in leases.items()}
+    written = {row["id"]: row["transaction"] for row in world.records.effects if row["kind"] == "change"}
+    for change in world.records.changes:
+        found = steps.get(works.get((change["task"], written.get(change["id"])), ""), [])
+        replies = sorted(int(str(row["attempt"])) for row in found if row["step"] == "reply")
+        if replies != list(range(1, int(str(change["attempts"])) + 1)):
+            yield f"change {change['id']} took {change['attempts']} attempts, and its replies are those of {replies}"
+        checked = {row["attempt"] for row in found if row["step"] == "verification"}
+        if change["state"] == "verified" and change["attempts"] not in checked:
+            yield f"change {change['id']} is verified, and its attempt {change['attempts']} was not checked"
 
 
 def calls_are_paid(world: World) -> Findings:
@@ -296,6 +333,21 @@ def the_tap_heard_all(world: World) -> Findings:
             yield f"the tap heard {stream.tapped} of {stream.last_sequence} messages of {stream.stream}"
 
 
+def watched_as_kept(world: World) -> Findings:
+    """A watch goes on right after the event that it was asked to, without a gap or a repeat, as the feed has it."""
+    kept = {(str(row["task"]), row["sequence"]): bytes(row["event"]) for row in world.records.events}  # type: ignore[call-overload]
+    for call in world.evidence.calls:
+        if call.method != "WatchTask" or not call.task:
+            continue
+        first = int(str(call.request.get("afterSequence", 0))) + 1
+        for number, said in enumerate(call.events, start=first):
+            sequence = api.TaskEvent.FromString(said).sequence
+            if sequence != number:
+                yield f"a watch of {call.task} told event {sequence} where {number} had to come"
+            elif kept.get((call.task.removeprefix("tasks/"), number)) != said:
+                yield f"a watch of {call.task} told another event {number} than is kept"
+
+
 def one_task_for_a_request(world: World) -> Findings:
     created = [call for call in world.evidence.calls if call.method == "CreateTask" and call.outcome == "ok"]
     for (tenant, request), calls in grouped(created, lambda call: (call.tenant, call.request_id)).items():
@@ -332,11 +384,19 @@ RULES: Mapping[str, Rule] = {
         published_is_heard,
         sequences_without_gaps,
         one_finish,
+        results_are_the_winner_s,
+        steps_of_changes_agree,
         calls_are_paid,
         seals_fit,
         no_other_tenant,
         nothing_is_left,
         the_tap_heard_all,
         one_task_for_a_request,
+        watched_as_kept,
+        delivery_rules.delivered_once,
+        delivery_rules.remotes_are_as_pushed,
+        delivery_rules.approved_before_pushed,
+        delivery_rules.decided_once,
+        delivery_rules.decisions_have_events,
     )
 }

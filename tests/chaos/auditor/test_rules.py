@@ -3,148 +3,42 @@
 from __future__ import annotations
 
 import ast
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from morningai.api.tasks.v1 import tasks_pb2 as api
 from tests.chaos.auditor.audit import audit, judged
-from tests.chaos.auditor.records import Records
 from tests.chaos.auditor.rules import RULES
+from tests.chaos.auditor.sound import (
+    APPROVAL,
+    CHANGED,
+    COMMAND,
+    DELIVERED,
+    LEASE,
+    OTHER,
+    REPLY,
+    SAID,
+    SOUND,
+    STEP,
+    TASK,
+    TENANT,
+    call,
+    fed,
+    heard,
+    post,
+    watch,
+)
 from tests.chaos.auditor.world import World
-from tests.chaos.evidence import (
-    Call,
-    ConsumerAtRest,
-    Evidence,
-    LeftMessage,
-    ModelCall,
-    StreamAtRest,
-    StreamMadeAgain,
-    TapMessage,
-    Tenant,
-    WebhookPost,
-)
-
-TENANT, OTHER, TASK, WORK = "t-1", "t-2", "k-1", "m-command"
-EVENTS = (
-    ("e1", "TaskStarted", "RUNNING", "", "STEP_STATE_UNSPECIFIED"),
-    ("e2", "TaskStepChanged", "RUNNING", "answer", "STEP_STATE_RUNNING"),
-    ("e3", "TaskStepChanged", "RUNNING", "answer", "STEP_STATE_SUCCEEDED"),
-    ("e4", "TaskSucceeded", "SUCCEEDED", "", "STEP_STATE_UNSPECIFIED"),
-)
-
-
-def call(**changes):
-    made = Call(1.0, 2.0, "acme", "CreateTask", "r-1", {}, "ok", f"tasks/{TASK}", None)
-    return replace(made, **changes)
-
-
-def message(service, name, kind, subject, *, cause=None):
-    return {
-        "service": service,
-        "tenant": TENANT,
-        "id": name,
-        "task": TASK,
-        "type": kind,
-        "subject": subject,
-        "cause": cause,
-        "body": b"",
-        "work": None,
-        "published": True,
-        "overdue": False,
-        "timed": True,
-    }
-
-
-def fed(sequence, state, step, step_state):
-    event = api.TaskEvent(
-        sequence=sequence,
-        task_state=api.TaskState.Value(f"TASK_STATE_{state}"),
-        step=api.Step(step=step, state=api.StepState.Value(step_state)) if step else None,
-    )
-    return {"tenant": TENANT, "task": TASK, "sequence": sequence, "event": event.SerializeToString()}
-
-
-def heard(name, stream, prefix):
-    headers = {"ce-id": name, "ce-tenantid": TENANT, "ce-subject": f"tasks/{TASK}"}
-    if stream == "EVENTS":
-        headers["ce-seal"] = f"k1|f|{TENANT}|key:k|tasks.read|{TASK}|{name}|mac"
-    return TapMessage(1.0, stream, f"morningai.{prefix}.{TENANT}.task.x", 1, headers, BODIES.get(name, b""))
-
-
-def headed(tapped, **headers):
-    return replace(tapped, headers={**tapped.headers, **headers})
-
-
-def post(name):
-    body = json.dumps({"data": {"task": f"tasks/{TASK}"}}).encode()
-    return WebhookPost(1.0, "acme", "all", name, 204, body, {})
-
-
-IDS = tuple(name for name, *_ in EVENTS)
-FED = tuple(fed(number, *rest) for number, (_, _, *rest) in enumerate(EVENTS, start=1))
-BODIES = {name: b"in front" + row["event"] for name, row in zip(IDS, FED, strict=True)}
-SAID = tuple(
-    message("orchestrator", name, kind, f"morningai.event.{TENANT}.task.x") | {"body": BODIES[name]}
-    for name, kind, *_ in EVENTS
-)
-COMMAND = message("orchestrator", WORK, "GenerateAnswer", "morningai.command.faqgen")
-REPLY = message("faqgen", "m-reply", "AnswerGenerated", f"morningai.event.{TENANT}.answer.generated", cause=WORK)
-STEP = {"tenant": TENANT, "task": TASK, "step": "answer", "state": "succeeded", "command": WORK}
-LEASE = {
-    "service": "faqgen",
-    "tenant": TENANT,
-    "work": WORK,
-    "task": TASK,
-    "state": "finished",
-    "attempt": 1,
-    "expired": True,
-}
-SOUND = World(
-    Evidence(
-        tenants=(Tenant("acme", TENANT),),
-        calls=(call(), call(method="GetTask", state="succeeded", request_id=None)),
-        tap=(
-            *(heard(name, "EVENTS", "event") for name in (*IDS, "m-reply")),
-            *(heard(name, "PUBLIC", "public") for name in IDS),
-        ),
-        made_again=(),
-        left=(),
-        consumers=(ConsumerAtRest("EVENTS", "gateway", 0, 0),),
-        streams=(StreamAtRest("EVENTS", 5, 5), StreamAtRest("PUBLIC", 4, 4), StreamAtRest("COMMANDS", 1, None)),
-        webhooks=tuple(map(post, IDS)),
-        model=(ModelCall(1.0, 2.0, "c-1", 200, False, "acme"),),
-        git=(),
-        faults=(),
-    ),
-    Records(
-        now=10.0,
-        accepted=({"tenant": TENANT, "task": TASK, "request": "r-1", "state": "succeeded", "sequence": 4},),
-        tasks=({"tenant": TENANT, "task": TASK, "state": "succeeded", "sequence": 4},),
-        steps=(STEP,),
-        events=FED,
-        outbox=(*SAID, COMMAND, REPLY),
-        inbox=(
-            *({"service": "gateway", "tenant": TENANT, "id": name} for name in IDS),
-            {"service": "faqgen", "tenant": TENANT, "id": WORK},
-            {"service": "orchestrator", "tenant": TENANT, "id": "m-reply"},
-        ),
-        leases=(LEASE,),
-        dead_letters=(),
-        deliveries=tuple({"tenant": TENANT, "endpoint": "p-1", "event": name, "state": "succeeded"} for name in IDS),
-        endpoints=({"tenant": TENANT, "endpoint": "p-1"},),
-        effects=({"kind": "answer", "tenant": TENANT, "task": TASK, "id": "a-1"},),
-        versions=(),
-        usage=({"tenant": TENANT, "calls": 1, "unknown": 0},),
-        reservations=(),
-    ),
-)
+from tests.chaos.evidence import ConsumerAtRest, GitPush, LeftMessage, RefAtRest, StreamAtRest, StreamMadeAgain
 
 
 def without(rows, place):
     return rows[:place] + rows[place + 1 :]
+
+
+def headed(tapped, **headers):
+    return replace(tapped, headers={**tapped.headers, **headers})
 
 
 E, R = SOUND.evidence, SOUND.records
@@ -202,6 +96,18 @@ SABOTAGES = {
         {"outbox": R.outbox[:-1]},
         {"leases": ({**LEASE, "state": "cancelled"},)},
     ],
+    "results_are_the_winner_s": [
+        {"effects": ({**R.effects[0], "transaction": "699"},)},
+        {"outbox": (*R.outbox[:-1], REPLY | {"made": "before noon"})},
+    ],
+    "watched_as_kept": [
+        {"calls": (watch(TASK, without(R.events, 1)),)},
+        {"calls": (watch(TASK, (R.events[0], *R.events)),)},
+        {"calls": (watch(TASK, R.events[1:]),)},
+        {"calls": (watch(TASK, R.events[1:], request={"afterSequence": "2"}),)},
+        {"calls": (watch(TASK, (*R.events[:-1], fed(4, "FAILED", "", "STEP_STATE_UNSPECIFIED"))),)},
+        {"calls": (watch(TASK, (*R.events, fed(5, "RUNNING", "", "STEP_STATE_UNSPECIFIED"))),)},
+    ],
     "calls_are_paid": [
         {"usage": ()},
         {"usage": ({"tenant": TENANT, "calls": 2, "unknown": 0},)},
@@ -245,27 +151,119 @@ SABOTAGES = {
         {"accepted": (*R.accepted, {**R.accepted[0], "task": "k-2"})},
     ],
 }
-CASES = [(name, change) for name, changes in SABOTAGES.items() for change in changes]
+DE, DR = DELIVERED.evidence, DELIVERED.records
+PUSH, REF, DELIVER = DE.git[-1], DE.refs[-1], DR.steps[-1]
+AGREED, CHANGE = DR.approvals[0], DR.changes[0]
+UNKNOWN = GitPush(7.0, "acme", "refs/heads/morningai/k-3", "0" * 40, "bad")
+MOVED = GitPush(7.0, "acme", "refs/heads/main", "0ld", "new")
+REJECTION = call(method="RejectTask", request_id=None, task=None, request={"name": f"approvals/{APPROVAL}"})
+# Of a run in which a change was delivered.
+OF_DELIVERY = {
+    "delivered_once": [
+        {"git": (*DE.git, replace(PUSH, old=PUSH.new, new="c0ffee2"))},
+        {"git": (*DE.git, PUSH)},
+        {"git": (*DE.git[:-1], replace(PUSH, old="1" * 40))},
+        {"git": (*DE.git[:-1], replace(PUSH, new="another"))},
+        {"git": DE.git[:-1]},
+        {"git": (*DE.git, UNKNOWN)},
+        {"git": (*DE.git, MOVED)},
+        {"git": (*DE.git[:-1], replace(PUSH, tenant="other"))},
+        {"steps": DR.steps[:-1]},
+        {"steps": (*DR.steps[:-1], {**DELIVER, "state": "failed"})},
+        {"steps": (*DR.steps[:-1], {**DELIVER, "state": "cancelled"})},
+        {"steps": (*DR.steps[:-1], {**DELIVER, "commit": "another"})},
+        {"outbox": DR.outbox[:-1]},
+        {"outbox": (*DR.outbox, DR.outbox[-1] | {"id": "n-again"})},
+        {"events": tuple(row for row in DR.events if (row["task"], row["sequence"]) != (CHANGED, 7))},
+    ],
+    "remotes_are_as_pushed": [
+        {"refs": (*DE.refs[:-1], replace(REF, commit="another"))},
+        {"refs": DE.refs[:-1]},
+        {"refs": (*DE.refs, replace(REF, ref="refs/heads/of nobody"))},
+        {"refs": (*DE.refs[:-1], replace(REF, parents=("another",)))},
+        {"refs": (*DE.refs[:-1], replace(REF, parents=("0ld", "another")))},
+        {"refs": (*DE.refs[:-1], replace(REF, message="Do it.\n\nTask: tasks/k-3"))},
+        {"refs": (RefAtRest("acme", "refs/heads/main", "new", (), ""), REF)},
+    ],
+    "approved_before_pushed": [
+        {"approvals": ()},
+        {"approvals": ({**AGREED, "state": "rejected"},)},
+        {"approvals": ({**AGREED, "kind": "publishing"},)},
+        {"approvals": ({**AGREED, "decided": 6.5},)},
+        {"approvals": ({**AGREED, "hash": "of another patch"},)},
+        {"patches": ({**DR.patches[0], "hash": "of another patch"},)},
+        {"patches": ()},
+        {"changes": ({**CHANGE, "state": "failed"},)},
+        {"changes": ({**CHANGE, "hash": "of another patch"},)},
+    ],
+    "decided_once": [
+        {"decisions": DR.decisions * 2},
+        {"decisions": ()},
+        {"decisions": ({**DR.decisions[0], "action": "approvals.reject"},)},
+        {"approvals": ({**AGREED, "state": "pending"},)},
+        {"approvals": ({**AGREED, "settled": False},)},
+        {
+            "approvals": (AGREED, {**AGREED, "id": "p-3"}),
+            "decisions": (*DR.decisions, {**DR.decisions[0], "approval": "p-3"}),
+        },
+        {"calls": (*DE.calls, REJECTION)},
+        {"approvals": ({**AGREED, "state": "withdrawn"},), "calls": (*DE.calls, REJECTION)},
+    ],
+    "decisions_have_events": [
+        {"approvals": ()},
+        {"approvals": ({**AGREED, "state": "rejected"},)},
+        {"events": tuple(row for row in DR.events if (row["task"], row["sequence"]) != (CHANGED, 5))},
+    ],
+    "steps_of_changes_agree": [
+        {"changes": ({**CHANGE, "attempts": 2},)},
+        {"change_steps": DR.change_steps[:1]},
+        {"change_steps": DR.change_steps[1:]},
+        {"change_steps": (*DR.change_steps, {**DR.change_steps[0], "work": "w-nobody"})},
+        {"change_steps": (*DR.change_steps, {**DR.change_steps[0], "attempt": 2})},
+    ],
+}
+CASES = [
+    (world, name, change)
+    for world, sabotages in ((SOUND, SABOTAGES), (DELIVERED, OF_DELIVERY))
+    for name, changes in sabotages.items()
+    for change in changes
+]
 
 
-def changed(change):
+def changed(change, world=SOUND):
     ours = {name: value for name, value in change.items() if hasattr(R, name)}
     theirs = {name: value for name, value in change.items() if name not in ours}
-    return World(replace(E, **theirs), replace(R, **ours))
+    return World(replace(world.evidence, **theirs), replace(world.records, **ours))
 
 
 def test_every_rule_has_its_sabotage():
-    assert set(SABOTAGES) == set(RULES)
+    assert set(SABOTAGES) | set(OF_DELIVERY) == set(RULES)
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_sound_run_breaks_no_rule(name):
-    assert judged(name, SOUND) == []
+@pytest.mark.parametrize("world", [SOUND, DELIVERED], ids=["answered", "delivered"])
+def test_a_sound_run_breaks_no_rule(world, name):
+    assert judged(name, world) == []
 
 
-@pytest.mark.parametrize(("name", "change"), CASES)
-def test_the_rule_names_what_was_done(name, change):
-    assert judged(name, changed(change))
+@pytest.mark.parametrize(("world", "name", "change"), CASES)
+def test_the_rule_names_what_was_done(world, name, change):
+    assert judged(name, changed(change, world))
+
+
+def test_a_tenant_that_agreed_beforehand_is_asked_for_nothing():
+    agreed = call(method="SetApprovalPolicy", request={"approvalPolicy": {"unapprovedDelivery": True}})
+    unasked = changed({"calls": (*DE.calls, agreed), "approvals": (), "decisions": ()}, DELIVERED)
+    assert judged("approved_before_pushed", unasked) == []
+
+
+def test_a_decision_may_come_while_its_task_is_being_cancelled():
+    assert judged("decided_once", changed({"approvals": ({**AGREED, "state": "withdrawn"},)}, DELIVERED)) == []
+
+
+def test_a_watch_that_was_resumed_need_not_tell_what_came_before():
+    resumed = watch(TASK, R.events[2:], request={"afterSequence": "2"})
+    assert judged("watched_as_kept", changed({"calls": (resumed,)})) == []
 
 
 def test_what_a_lost_stream_held_need_not_have_been_heard():
@@ -302,4 +300,7 @@ def test_the_auditor_knows_no_code_of_the_product():
         if isinstance(node, ast.ImportFrom)
         for name in [str(node.module)]
     }
-    assert {name for name in imported if name.startswith(("morningai", "services"))} == {"morningai.api.tasks.v1"}
+    assert {name for name in imported if name.startswith(("morningai", "services"))} == {
+        "morningai.api.events.v1",
+        "morningai.api.tasks.v1",
+    }

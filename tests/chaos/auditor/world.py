@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
+from morningai.api.events.v1 import events_pb2 as events
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from tests.chaos.auditor.records import Records, Row
 from tests.chaos.evidence import Call, Evidence
 
+Findings: TypeAlias = Iterator[str]
 K = TypeVar("K")
 ENDS = {
     "TaskSucceeded": "succeeded",
@@ -32,6 +34,7 @@ class TaskEvent:
     state: str
     step: str
     step_state: str
+    commit: str
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,15 @@ class World:
         return grouped((_event(row) for row in self.records.events), lambda event: event.task)
 
     @cached_property
+    def delivered(self) -> dict[str, list[events.ChangeDelivered]]:
+        """By task, what docs said that it pushed."""
+        said = [row for row in self.records.outbox if row["type"] == "ChangeDelivered"]
+        return {
+            task: [events.ChangeDelivered.FromString(bytes(row["body"])) for row in rows]
+            for task, rows in grouped(said, lambda row: row["task"]).items()
+        }
+
+    @cached_property
     def acknowledged(self) -> dict[str, Call]:
         """By task id, the call that was answered with it."""
         return {
@@ -107,4 +119,5 @@ def _event(row: Row) -> TaskEvent:
         state=api.TaskState.Name(event.task_state).removeprefix("TASK_STATE_").lower(),
         step=event.step.step,
         step_state=api.StepState.Name(event.step.state).removeprefix("STEP_STATE_").lower(),
+        commit=event.step.commit,
     )

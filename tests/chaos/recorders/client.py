@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -15,8 +16,11 @@ from google.protobuf.message import Message
 
 from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.sources.v1 import sources_pb2_grpc
+from morningai.api.tasks.v1 import approvals_pb2 as approvals
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tasks.v1 import tasks_pb2_grpc
+from morningai.api.tenants.v1 import policies_pb2 as policies
+from morningai.api.tenants.v1 import policies_pb2_grpc
 from tests.chaos.evidence import CALLS, TENANTS, Journal
 
 A = TypeVar("A", bound=Message)
@@ -61,6 +65,7 @@ class RecordingClient:
         self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._metadata = (("authorization", f"Bearer {key}"),)
         self._tasks = tasks_pb2_grpc.TaskServiceStub(self._channel)
+        self._policies = policies_pb2_grpc.PolicyServiceStub(self._channel)
         self._sources = sources_pb2_grpc.SourceServiceStub(self._channel)
 
     def __enter__(self) -> RecordingClient:
@@ -79,6 +84,7 @@ class RecordingClient:
         kinds: Iterable[str],
         *,
         request_id: str = "",
+        delivery: api.Delivery | None = None,
         seconds: float = PATIENCE_SECONDS,
     ) -> str:
         """The task's name. Asks with one request id until it is accepted or refused for good; raises grpc.RpcError."""
@@ -86,6 +92,7 @@ class RecordingClient:
             instruction=instruction,
             source=source,
             kinds=[api.TaskKind.Value(f"TASK_KIND_{kind.upper()}") for kind in kinds],
+            delivery=delivery,
         )
         request = api.CreateTaskRequest(task=task, request_id=request_id or str(uuid4()))
         return self.until_answered("CreateTask", self._tasks.CreateTask, request, seconds=seconds).name
@@ -95,24 +102,46 @@ class RecordingClient:
 
     def cancel_task(self, name: str) -> str:
         """One try, which may come too late or too early; returns its outcome."""
-        try:
-            self.once("CancelTask", self._tasks.CancelTask, api.CancelTaskRequest(name=name))
-        except grpc.RpcError as error:
-            return outcome_of(error)
-        return "ok"
+        request = api.CancelTaskRequest(name=name)
+        return self._outcome(lambda: self.once("CancelTask", self._tasks.CancelTask, request))
 
-    def watch_task(self, name: str, *, after: int = 0, seconds: float = PATIENCE_SECONDS) -> list[api.TaskEvent]:
-        """One stream, written down as one call: what arrived of it until it ended or broke."""
+    def set_approval_policy(self, *, self_approval: bool, unapproved_delivery: bool) -> None:
+        policy = policies.ApprovalPolicy(self_approval=self_approval, unapproved_delivery=unapproved_delivery)
+        request = policies.SetApprovalPolicyRequest(approval_policy=policy)
+        self.until_answered("SetApprovalPolicy", self._policies.SetApprovalPolicy, request)
+
+    def open_approvals(self, task: str) -> list[str]:
+        """The names of what the task waits for."""
+        request = approvals.ListApprovalsRequest(task=task, state=approvals.APPROVAL_STATE_PENDING)
+        found = self.until_answered("ListApprovals", self._tasks.ListApprovals, request)
+        return [approval.name for approval in found.approvals]
+
+    def approve(self, approval: str) -> str:
+        """Asks until it is decided or refused for good; returns the outcome."""
+        request = approvals.ApproveTaskRequest(name=approval)
+        return self._outcome(lambda: self.until_answered("ApproveTask", self._tasks.ApproveTask, request))
+
+    def reject(self, approval: str) -> str:
+        """As `approve`."""
+        request = approvals.RejectTaskRequest(name=approval, reason="Not now.")
+        return self._outcome(lambda: self.until_answered("RejectTask", self._tasks.RejectTask, request))
+
+    def watch_task(self, name: str, *, after: int = 0, seconds: float = PATIENCE_SECONDS) -> Iterator[api.TaskEvent]:
+        """One stream, written down as one call: what arrived of it until it ended, broke, or was left."""
         request = api.WatchTaskRequest(name=name, after_sequence=after)
-        seen: list[api.TaskEvent] = []
-
-        def read() -> api.Task:
-            for event in self._tasks.WatchTask(request, timeout=seconds, metadata=self._metadata):
+        began, seen, outcome = time.time(), list[api.TaskEvent](), "ok"
+        stream = self._tasks.WatchTask(request, timeout=seconds, metadata=self._metadata)
+        try:
+            for event in stream:
                 seen.append(event)
-            return api.Task(name=name, state=seen[-1].task_state if seen else api.TASK_STATE_UNSPECIFIED)
-
-        self._recorded("WatchTask", request, read)
-        return seen
+                yield event
+        except grpc.RpcError as error:
+            outcome = outcome_of(error)
+        finally:
+            stream.cancel()
+            told = api.Task(name=name, state=seen[-1].task_state) if seen else None
+            events = [b64encode(event.SerializeToString()).decode() for event in seen]
+            self._write("WatchTask", request, began, outcome, told, events=events)
 
     def upload(self, parts: Callable[[], Iterator[sources.UploadSourceRequest]]) -> sources.Source:
         """`parts` begins anew for each try."""
@@ -132,6 +161,13 @@ class RecordingClient:
 
     def once(self, name: str, method: Callable[..., A], request: Message) -> A:
         return self._recorded(name, request, lambda: method(request, timeout=CALL_SECONDS, metadata=self._metadata))
+
+    def _outcome(self, call: Callable[[], object]) -> str:
+        try:
+            call()
+        except grpc.RpcError as error:
+            return outcome_of(error)
+        return "ok"
 
     def _repeated(self, once: Callable[[], A], seconds: float) -> A:
         give_up = time.monotonic() + seconds
@@ -153,7 +189,9 @@ class RecordingClient:
         self._write(name, request, began, "ok", answer)
         return answer
 
-    def _write(self, name: str, request: Message, began: float, outcome: str, answer: Message | None) -> None:
+    def _write(
+        self, name: str, request: Message, began: float, outcome: str, answer: Message | None, **more: object
+    ) -> None:
         self._journal.append(
             {
                 "began": began,
@@ -165,6 +203,7 @@ class RecordingClient:
                 "outcome": outcome,
                 "task": answer.name if isinstance(answer, api.Task) else _task_of(request),
                 "state": _end_of(answer),
+                **more,
             }
         )
 

@@ -7,19 +7,19 @@ from collections import Counter
 from tests.chaos.points import BY_NAME, POINTS
 from tests.chaos.schedule import KILLS, Kind, make_schedule
 
-SCHEDULE = make_schedule(7, tasks=300, kills=20)
+SCHEDULE = make_schedule(7, tasks=300, kills=24)
 
 
 def test_the_same_seed_gives_the_same_faults():
-    assert make_schedule(7, tasks=300, kills=20) == SCHEDULE
+    assert make_schedule(7, tasks=300, kills=24) == SCHEDULE
 
 
 def test_another_seed_gives_others():
-    assert make_schedule(8, tasks=300, kills=20) != SCHEDULE
+    assert make_schedule(8, tasks=300, kills=24) != SCHEDULE
 
 
 def test_there_are_as_many_kills_as_asked_for():
-    assert sum(fault.kind in KILLS for fault in SCHEDULE) == 20
+    assert sum(fault.kind in KILLS for fault in SCHEDULE) == 24
 
 
 def test_every_fail_point_is_armed():

@@ -20,6 +20,10 @@ GOOD = Summary(
     points=17,
     points_missed=[],
     in_flight=1.0,
+    deliveries={"succeeded": 2},
+    decisions={"approved": 1, "rejected": 1},
+    watches=15,
+    watches_resumed=4,
     lost=0,
     duplicated=0,
     findings=[],
@@ -38,6 +42,8 @@ kills         1 kill nats, 2 point docs
 other faults  1 drop
 fail points   2 of 17
 in flight     100% of the kills
+deliveries    2 succeeded; requests: 1 approved, 1 rejected
+watches       15, 4 more times resumed
 lost          0
 duplicated    0
 recovery      p50 0.5 s, p99 4.2 s
