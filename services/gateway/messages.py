@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.bus.catalogue import CATALOGUE, MessageType
 from morningai.errors import InvalidInput
-from morningai.rpc.time import timestamp
+from morningai.rpc.time import duration, timestamp
 from services.gateway.domain.tasks import (
     Failure,
     NewTask,
@@ -47,6 +47,7 @@ def new_task_of(request: api.CreateTaskRequest) -> NewTask:
         kinds=tuple(_kind(kind) for kind in request.task.kinds),
         priority=_priority(request.task.priority),
         branch=request.task.delivery.branch if request.task.HasField("delivery") else None,
+        ttl=duration(request.task.ttl, field="task.ttl") if request.task.HasField("ttl") else None,
     )
 
 
@@ -91,6 +92,7 @@ def task_message(task: Task) -> api.Task:
         end_time=timestamp(task.ended_at),
         priority=priority_value(task.priority),
         delivery=api.Delivery(branch=task.branch, commit=task.commit) if task.branch else None,
+        expire_time=timestamp(task.expires_at),
     )
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from morningai.api.schedules.v1 import schedules_pb2 as api
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.errors import InvalidInput
-from morningai.rpc.time import timestamp
+from morningai.rpc.time import duration_message, timestamp
 from services.gateway.domain.schedules import (
     MissedPolicy,
     NewSchedule,
@@ -41,6 +41,7 @@ def schedule_message(schedule: Schedule) -> api.Schedule:
             kinds=kind_values(content.task.kinds),
             priority=priority_value(content.task.priority),
             delivery=tasks.Delivery() if content.task.branch is not None else None,
+            ttl=duration_message(content.task.ttl),
         ),
         cron=api.CronTrigger(expression=content.cron.expression, time_zone=content.cron.time_zone),
         missed_policy=api.MissedPolicy.Value(f"MISSED_POLICY_{content.missed_policy.upper()}"),

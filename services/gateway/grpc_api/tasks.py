@@ -161,8 +161,8 @@ async def _forwarded(method: Callable[..., Awaitable[R]], request: Message, cont
 
 def _same(task: Task, new: NewTask) -> Task:
     """A repeated request gives the same task; the same id with other content is a mistake of the caller."""
-    accepted = (task.instruction, task.source, task.kinds, task.priority, task.branch)
-    if accepted != (new.instruction, new.source, new.kinds, new.priority, new.branch_of(task.task_id)):
+    accepted = (task.instruction, task.source, task.kinds, task.priority, task.branch, task.ttl)
+    if accepted != (new.instruction, new.source, new.kinds, new.priority, new.branch_of(task.task_id), new.ttl):
         raise InvalidInput("request_id", "was used for another task.", remedy="Send a new UUID.")
     return task
 

@@ -45,6 +45,7 @@ async def insert_task(session: Session, new: NewTask, *, task_id: UUID, trace_id
             "priority": new.priority,
             "branch": new.branch_of(task_id),
             "trace_id": trace_id,
+            "ttl_seconds": new.ttl.total_seconds() if new.ttl else None,
         },
     )
     if row is None:
@@ -136,6 +137,7 @@ def _task(row: DictRow) -> Task:
         ended_at=row["ended_at"],
         priority=TaskPriority(row["priority"]),
         branch=row["branch"],
+        expires_at=row["expires_at"],
     )
 
 

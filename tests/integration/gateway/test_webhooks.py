@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from functools import partial
 from uuid import uuid4
 
@@ -18,7 +19,7 @@ from morningai.api.subscriptions.v1 import subscriptions_pb2 as api
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.rpc.status import remedy_of
 from tests.conftest import eventually
-from tests.integration.gateway.platform import cancelled_task, field_of, first_events
+from tests.integration.gateway.platform import cancelled_task, field_of, first_events, new_task
 from tests.integration.gateway.receiver import Receiver, once, receiving
 
 ENABLED, DISABLED = api.WEBHOOK_ENDPOINT_STATE_ENABLED, api.WEBHOOK_ENDPOINT_STATE_DISABLED
@@ -63,6 +64,15 @@ async def test_an_endpoint_hears_every_public_event_of_a_task(client, platform, 
     assert {content["timestamp"] for content in heard} == {event.time.ToJsonString() for event in events}
     query = "SELECT id::text FROM orchestrator.outbox WHERE tenant_id = %s AND type LIKE '%%.Task%%'"
     assert {(name,) for name in receiver.ids} == set(platform.database.rows(query, acme.tenant_id))
+
+
+async def test_an_endpoint_hears_that_a_task_expired(client, receiver):
+    created = await create(client, receiver.url, "task.expired")
+    task = await client.tasks.CreateTask(new_task(ttl=timedelta(seconds=1)))
+    await eventually(lambda: receiver.received)
+    (heard,) = [request.verified(created.secret) for request in receiver.received]
+    assert (heard["type"], heard["data"]["task"]) == ("task.expired", task.name)
+    assert heard["data"]["failure"]["reason"] == "task_expired"
 
 
 async def test_nothing_internal_is_in_a_webhook(client, acme, receiver):

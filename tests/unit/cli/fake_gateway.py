@@ -259,6 +259,7 @@ class Script:
     )
     end_state: tasks_pb2.TaskState.ValueType = tasks_pb2.TASK_STATE_SUCCEEDED
     queue_place: tasks_pb2.QueuePlace | None = None
+    expire_time: Timestamp | None = None
     failures: dict[str, list[MorningAIError]] = field(default_factory=lambda: defaultdict(list))
     breaks_after: list[int] = field(default_factory=list)
     """Events after which a watch breaks, one number per watch."""
@@ -288,6 +289,7 @@ class Script:
             create_time=at(0),
             priority=tasks_pb2.TASK_PRIORITY_HIGH,
             queue_place=self.queue_place,
+            expire_time=self.expire_time,
         )
         if ended:
             made.end_time.CopyFrom(at(2))

@@ -34,6 +34,7 @@ class TaskRequested(_message.Message):
     KINDS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     BRANCH_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     instruction: _builtins.str
     source: _builtins.str
     priority: _tasks_pb2.TaskPriority.ValueType
@@ -41,6 +42,10 @@ class TaskRequested(_message.Message):
     """Where the verified change is pushed; empty for nowhere."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_tasks_pb2.TaskKind.ValueType]: ...
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ends, if it has not by then; absent for never."""
+
     def __init__(
         self,
         *,
@@ -49,10 +54,11 @@ class TaskRequested(_message.Message):
         kinds: _abc.Iterable[_tasks_pb2.TaskKind.ValueType] | None = ...,
         priority: _tasks_pb2.TaskPriority.ValueType = ...,
         branch: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["branch", b"branch", "instruction", b"instruction", "kinds", b"kinds", "priority", b"priority", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["branch", b"branch", "expire_time", b"expire_time", "instruction", b"instruction", "kinds", b"kinds", "priority", b"priority", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -189,6 +195,28 @@ class TaskCancelled(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TaskCancelled: _TypeAlias = TaskCancelled  # noqa: Y015
+
+@_typing.final
+class TaskExpired(_message.Message):
+    """orchestrator: not ended when its time was over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> _tasks_pb2.TaskEvent: ...
+    def __init__(
+        self,
+        *,
+        event: _tasks_pb2.TaskEvent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskExpired: _TypeAlias = TaskExpired  # noqa: Y015
 
 @_typing.final
 class TaskWaitingForApproval(_message.Message):
@@ -868,6 +896,23 @@ class StartTask(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StartTask: _TypeAlias = StartTask  # noqa: Y015
+
+@_typing.final
+class ExpireTask(_message.Message):
+    """orchestrator to itself: the task's time is over; a task that is being delivered goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpireTask: _TypeAlias = ExpireTask  # noqa: Y015
 
 @_typing.final
 class StepTimedOut(_message.Message):

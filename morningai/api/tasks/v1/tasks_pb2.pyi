@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -269,6 +270,8 @@ class Task(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     QUEUE_PLACE_FIELD_NUMBER: _builtins.int
     DELIVERY_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tasks/{task}"""
     instruction: _builtins.str
@@ -297,6 +300,14 @@ class Task(_message.Message):
     def delivery(self) -> Global___Delivery:
         """Only with the kind CHANGE and a source that has a remote; absent, the change stays in MorningAI."""
 
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """How long it may take, waiting in the queue and for approvals included: 1 second to 28 days; absent for any time. Input only."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ends as EXPIRED, unless it has ended or is being delivered by then. Output only."""
+
     def __init__(
         self,
         *,
@@ -314,10 +325,12 @@ class Task(_message.Message):
         priority: Global___TaskPriority.ValueType = ...,
         queue_place: Global___QueuePlace | None = ...,
         delivery: Global___Delivery | None = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delivery", b"delivery", "end_time", b"end_time", "failure", b"failure", "queue_place", b"queue_place", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delivery", b"delivery", "end_time", b"end_time", "expire_time", b"expire_time", "failure", b"failure", "queue_place", b"queue_place", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delivery", b"delivery", "end_time", b"end_time", "failure", b"failure", "instruction", b"instruction", "kinds", b"kinds", "name", b"name", "priority", b"priority", "queue_place", b"queue_place", "source", b"source", "state", b"state", "steps", b"steps", "trace_id", b"trace_id", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delivery", b"delivery", "end_time", b"end_time", "expire_time", b"expire_time", "failure", b"failure", "instruction", b"instruction", "kinds", b"kinds", "name", b"name", "priority", b"priority", "queue_place", b"queue_place", "source", b"source", "state", b"state", "steps", b"steps", "trace_id", b"trace_id", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
