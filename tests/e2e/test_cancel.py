@@ -144,6 +144,27 @@ def test_a_cancelled_task_stops_what_runs_in_the_sandbox(
     assert model.calls(word) == []
 
 
+def test_a_task_says_how_far_its_running_step_is(
+    tenant: Tenant, model: ScriptedModel, word: str, tmp_path: Path
+) -> None:
+    source = tenant.add_source(make_repository(tmp_path / "repository", knowledge(word)))
+    model.teach(word, replies=(STALLED,))
+    task = tenant.create(question_about(word), source, "answer")
+    model.wait_for_calls(1, word)
+
+    with closing(tenant.gateway.watch(task, after=0, progress=True)) as watch:
+        tick = next(event for event in watch if event.type == "step.progressed" and event.step.step == "answer")
+    step = tenant.step(task, "answer")
+    tenant.cancel(task)
+
+    assert step is not None
+    assert (tick.sequence, tick.step.progress) == (0, step.progress)
+    assert step.progress.percent == 40
+    assert step.progress.stage.endswith("passages found")
+    ended = tenant.ended(task)
+    assert not any(step.HasField("progress") for step in ended.steps)
+
+
 def test_a_watcher_that_hangs_up_does_no_harm(
     platform: Platform, tenant: Tenant, model: ScriptedModel, word: str, tmp_path: Path
 ) -> None:

@@ -149,3 +149,15 @@ async def test_a_task_that_was_cancelled_does_not_expire(platform, tenant, datab
     await eventually(lambda: state_of(database, task_id) == "cancelled")
     assert database.rows(TIMERS, task_id) == []
     assert ends(database, task_id) == ["TaskCancelled"]
+
+
+async def test_a_timer_that_comes_after_the_end_changes_nothing(platform, tenant, database, eventually, orchestrator):
+    gateway = await platform()
+    task_id = await request_expiring(gateway, tenant)
+    await eventually(lambda: state_of(database, task_id) == "succeeded")
+    async with orchestrator.tenant_session(tenant.grant()) as session:
+        late = await outbox.emit(session, events.ExpireTask(), task_id=task_id, to="orchestrator")
+    await database.change(FIRE)
+    await eventually(lambda: database.rows("SELECT 1 FROM orchestrator.inbox WHERE message_id = %s", late))
+    assert state_of(database, task_id) == "succeeded"
+    assert ends(database, task_id) == ["TaskSucceeded"]
