@@ -19,7 +19,13 @@ from morningai.api.tasks.v1 import tasks_pb2_grpc
 DEADLINE_SECONDS = 120.0
 KINDS = (api.TASK_KIND_ANSWER, api.TASK_KIND_FAQ, api.TASK_KIND_CHANGE)
 ENDED = frozenset(
-    {api.TASK_STATE_SUCCEEDED, api.TASK_STATE_PARTLY_SUCCEEDED, api.TASK_STATE_FAILED, api.TASK_STATE_CANCELLED}
+    {
+        api.TASK_STATE_SUCCEEDED,
+        api.TASK_STATE_PARTLY_SUCCEEDED,
+        api.TASK_STATE_FAILED,
+        api.TASK_STATE_CANCELLED,
+        api.TASK_STATE_EXPIRED,
+    }
 )
 
 

@@ -22,6 +22,7 @@ from morningai.bus.permissions import BUS_OWNER
 from morningai.bus.pulses import Pulses
 from morningai.bus.relay import Relay
 from morningai.bus.retention import Rule, Sweeper
+from morningai.bus.ticks import OnTick, hear_ticks
 from morningai.bus.topology import ensure_topology, keep_topology
 from morningai.db.audit import audit_at_start
 from morningai.db.session import Database
@@ -57,6 +58,7 @@ class Service:
     closing: Sequence[Callable[[], Coroutine[None, None, None]]] = field(default_factory=tuple)
     retention: Sequence[Rule] = ()
     pulses: Pulses | None = None
+    on_tick: OnTick | None = None
 
 
 @dataclass
@@ -159,6 +161,8 @@ async def _connect(service: Service, liveness: Liveness) -> tuple[Bus, Relay]:
     )
     if service.pulses:
         await service.pulses.start(await nats.connect())
+    if service.on_tick:
+        await hear_ticks(await nats.connect(), service.on_tick)
     relay = Relay(service.name, service.settings.relay_dsn, jetstream, loop=liveness.loop("relay"))
     service.relay_holder.relay = relay
     return bus, relay

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from faststream import AckPolicy
@@ -20,6 +21,7 @@ from morningai.bus.catalogue import Subscription, subscriptions_of
 from morningai.bus.handling import Short
 from morningai.bus.permissions import inbox_prefix
 from morningai.bus.settle import Settler
+from morningai.bus.ticks import send_tick
 from morningai.bus.tls import bus_context
 from morningai.bus.together import Lanes
 from morningai.bus.topology import wait_for_consumers
@@ -134,6 +136,7 @@ async def subscribe(
         settings.outage_seconds,
     )
     draining = asyncio.Event()
+    tell = partial(send_tick, await broker.connect(), service)
     await wait_for_consumers(jetstream, subscriptions)
     pullers = []
     for subscription in subscriptions:
@@ -141,7 +144,7 @@ async def subscribe(
         own = {message.name: by_name[message.name] for message in subscription.types}
         lanes = Lanes(database, subscription.durable)
         for number in range(settings.slots if subscription.lane == "work" else SHORT_PULLERS):
-            slot = Slot(draining, liveness.loop(f"{subscription.durable} {number}"))
+            slot = Slot(draining, liveness.loop(f"{subscription.durable} {number}"), tell)
             settler = Settler(
                 database,
                 own,

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from morningai.bus import subjects
-from morningai.bus.catalogue import CATALOGUE, MessageType, subscriptions_of
+from morningai.bus.catalogue import CATALOGUE, GENERATORS, MessageType, subscriptions_of
 
 SERVICES = ("gateway", "orchestrator", "docs", "faqgen", "codegen", "tenancy")
 # Makes the streams and consumers of all services, and holds no message of any.
 BUS_OWNER = "tenancy"
 # Its replicas tell one another what has changed.
 PULSING = frozenset({"gateway"})
+# Tells clients how far running work is.
+TICKS_HEARD_BY = "gateway"
 STREAMS = (subjects.EVENTS_STREAM, subjects.COMMANDS_STREAM, subjects.PUBLIC_STREAM)
 
 
@@ -32,11 +34,16 @@ def publish_permissions(service: str) -> list[str]:
     for subscription in subscriptions_of(service):
         name = f"{subscription.stream}.{subscription.durable}"
         allowed += [f"$JS.API.CONSUMER.INFO.{name}", f"$JS.API.CONSUMER.MSG.NEXT.{name}", f"$JS.ACK.{name}.>"]
-    return sorted({*allowed, *_pulse(service), *(_making() if service == BUS_OWNER else ())})
+    return sorted({*allowed, *_pulse(service), *_ticks(service), *(_making() if service == BUS_OWNER else ())})
 
 
 def _pulse(service: str) -> list[str]:
     return [subjects.pulse_subject(service)] if service in PULSING else []
+
+
+def _ticks(service: str) -> list[str]:
+    """What a worker says of its own work."""
+    return [subjects.progress_subject(service, subjects.ANY_TENANT)] if service in GENERATORS else []
 
 
 def _making() -> list[str]:
@@ -62,6 +69,8 @@ def _serving_subscribers() -> list[str]:
 def subscribe_permissions(service: str) -> list[str]:
     """Pull consumers deliver to the service's own inbox; the owner of the bus hears subscribers acknowledge, too."""
     own = [f"{inbox_prefix(service)}.>", *_pulse(service)]
+    if service == TICKS_HEARD_BY:
+        own += [subjects.progress_subject(worker, subjects.ANY_TENANT) for worker in GENERATORS]
     return [*own, f"{subjects.ACKNOWLEDGEMENT_PREFIX}.>"] if service == BUS_OWNER else own
 
 

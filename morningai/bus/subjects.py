@@ -13,6 +13,7 @@ PUBLIC_PREFIX = "morningai.public"
 REPLAY_PREFIX = "morningai.replay"
 ACKNOWLEDGEMENT_PREFIX = "morningai.acknowledgement"
 PULSE_PREFIX = "morningai.pulse"
+PROGRESS_PREFIX = "morningai.progress"
 ANY_TENANT = "*"
 UUID_LENGTH = 36
 
@@ -34,6 +35,11 @@ def command_subject(service: str, lane: str) -> str:
 def pulse_subject(service: str) -> str:
     """Core NATS, between the replicas of a service."""
     return f"{PULSE_PREFIX}.{service}"
+
+
+def progress_subject(service: str, tenant: UUID | str) -> str:
+    """Core NATS, from a worker to the gateways."""
+    return f"{PROGRESS_PREFIX}.{service}.{tenant}"
 
 
 def replay_durable(tenant: UUID, key_id: str) -> str:

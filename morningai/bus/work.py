@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import LiteralString, TypeAlias
 from uuid import UUID
@@ -54,6 +54,7 @@ RENEW_SECONDS = 1.0
 CRASHES_PER_ATTEMPT = 3
 
 WorkHandler: TypeAlias = Callable[[Work, Message], Coroutine[None, None, Finish]]
+Tell: TypeAlias = Callable[[Work], Awaitable[None]]
 Begin: TypeAlias = Callable[[], Coroutine[None, None, Finish]]
 
 LEASE: LiteralString = "SELECT *, now() AS now FROM leases WHERE work_id = %(work_id)s FOR UPDATE"
@@ -93,10 +94,11 @@ ON CONFLICT DO NOTHING
 
 @dataclass(frozen=True)
 class Slot:
-    """Where work is done: it hears that the service stops, and says that it lives."""
+    """Where work is done: it hears that the service stops, and says that it lives and how far its work is."""
 
     draining: asyncio.Event
     loop: Loop
+    tell: Tell
 
 
 @dataclass(frozen=True)
@@ -237,7 +239,7 @@ async def _attempt(begin: Begin, work: Work, limits: WorkLimits, slot: Slot) -> 
 
 async def _work_under_lease(begin: Begin, work: Work, limits: WorkLimits, slot: Slot) -> Finish:
     working = asyncio.create_task(begin())
-    renewing = asyncio.create_task(_renew_until_stopped(work, limits, slot.loop))
+    renewing = asyncio.create_task(_renew_until_stopped(work, limits, slot))
     stopping = asyncio.create_task(slot.draining.wait())
     try:
         await asyncio.wait({working, renewing, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -253,13 +255,13 @@ async def _work_under_lease(begin: Begin, work: Work, limits: WorkLimits, slot: 
         await end(working, renewing, stopping)
 
 
-async def _renew_until_stopped(work: Work, limits: WorkLimits, loop_of_slot: Loop) -> None:
+async def _renew_until_stopped(work: Work, limits: WorkLimits, slot: Slot) -> None:
     """Raises Cancelled, Stalled or Superseded; a database that does not answer is asked again until the lease is
     over."""
     loop = asyncio.get_running_loop()
     renewed = loop.time()
     while True:
-        loop_of_slot.passed()
+        slot.loop.passed()
         await asyncio.sleep(RENEW_SECONDS)
         try:
             async with asyncio.timeout_at(max(renewed + limits.lease_seconds, loop.time() + RENEW_SECONDS)):
@@ -275,6 +277,7 @@ async def _renew_until_stopped(work: Work, limits: WorkLimits, loop_of_slot: Loo
             raise Superseded("Another attempt holds the lease.")
         if row["cancel_requested"]:
             raise Cancelled("The task was cancelled.")
+        await slot.tell(work)
         if time.monotonic() - work.moved_at > limits.stall_seconds:
             raise Stalled(f"The work got no further for {limits.stall_seconds:.0f} seconds, at '{work.detail}'.")
 

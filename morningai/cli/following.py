@@ -56,8 +56,8 @@ def _events(
     after, failures = 0, 0
     while True:
         try:
-            for event in gateway.watch(task, after=after):
-                after, failures = event.sequence, 0
+            for event in gateway.watch(task, after=after, progress=True):
+                after, failures = event.sequence or after, 0
                 yield event
                 if event.task_state in ENDED:
                     return

@@ -109,9 +109,9 @@ class Gateway:
         """A stream that ends by itself, from its beginning; not repeated when it breaks."""
         return iter(method(request, timeout=TRANSFER_DEADLINE_SECONDS, metadata=self._metadata))
 
-    def watch(self, task: str, *, after: int) -> Iterator[tasks.TaskEvent]:
+    def watch(self, task: str, *, after: int, progress: bool = False) -> Iterator[tasks.TaskEvent]:
         """One stream of events; it may end or break before the task does."""
-        request = tasks.WatchTaskRequest(name=task, after_sequence=after)
+        request = tasks.WatchTaskRequest(name=task, after_sequence=after, progress=progress)
         stream = self.tasks.WatchTask(request, timeout=WATCH_DEADLINE_SECONDS, metadata=self._metadata)
         try:
             yield from stream

@@ -53,7 +53,8 @@ class PlainProgress(QuietProgress):
         self._console = console
 
     def on_event(self, event: api.TaskEvent) -> None:
-        self._print(event_line(event))
+        if event.sequence:
+            self._print(event_line(event))
 
     def on_lost(self, failures: int) -> None:
         if failures == 1:
@@ -84,12 +85,21 @@ class LiveProgress(Progress):
         self._live.stop()
 
     def on_event(self, event: api.TaskEvent) -> None:
+        if not event.sequence:
+            self._on_tick(event.step)
+            return
         self._state = task_state(event.task_state)
         waiting = event.task_state == api.TASK_STATE_WAITING_FOR_APPROVAL
         self._asked = approval_detail(event.approval) if waiting else ""
         if event.HasField("step"):
             known = self._seen.get(event.step.step)
             self._seen[event.step.step] = (event.step, known[1] if known else time.monotonic())
+
+    def _on_tick(self, step: api.Step) -> None:
+        """One that comes after the step's end, or before its begin, says nothing."""
+        known = self._seen.get(step.step)
+        if known and not known[0].HasField("end_time"):
+            known[0].progress.CopyFrom(step.progress)
 
     def on_lost(self, failures: int) -> None:
         self._state = "connection lost; trying again"
@@ -136,6 +146,8 @@ def step_detail(step: api.Step) -> str:
     """One line: the failure's message, or the summary with the engine and model that made it."""
     if step.HasField("failure"):
         return step.failure.message
+    if step.HasField("progress"):
+        return f"{step.progress.percent} % · {step.progress.stage}"
     made_by = " ".join(part for part in (step.engine, step.model) if part)
     return " · ".join(part for part in (step.summary, made_by) if part)
 

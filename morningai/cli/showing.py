@@ -16,6 +16,7 @@ from morningai.cli.output import Output
 from morningai.cli.progress import step_detail
 from morningai.cli.safe_text import safe
 from morningai.cli.wording import (
+    ENDED,
     STYLES,
     change_state,
     citation,
@@ -92,6 +93,12 @@ def show_delivery(output: Output, task: tasks.Task) -> None:
         return
     pushed = f" at {task.delivery.commit}" if task.delivery.commit else ", not pushed"
     output.line(f"branch  {task.delivery.branch}{pushed}")
+
+
+def show_expiry(output: Output, task: tasks.Task) -> None:
+    """Until when an open task may take; nothing for one that may take any time."""
+    if task.HasField("expire_time") and task.state not in ENDED:
+        output.line(f"expires {clock(task.expire_time)}")
 
 
 def show_end(output: Output, task: tasks.Task) -> None:

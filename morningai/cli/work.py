@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from morningai.api.sources.v1 import sources_pb2 as sources
 from morningai.api.tasks.v1 import tasks_pb2 as api
+from morningai.cli.duration import parse_duration
 from morningai.cli.exit_code import ExitCode
 from morningai.cli.following import WatchInterrupted, follow
 from morningai.cli.gateway import Gateway
@@ -40,6 +41,7 @@ def run_task(
     source: str | None,
     kinds: Sequence[str],
     priority: str = "normal",
+    ttl: str | None = None,
     delivery: api.Delivery | None = None,
 ) -> ExitCode:
     if not instruction.strip():
@@ -51,6 +53,7 @@ def run_task(
             source=source_name(gateway, source),
             kinds=kinds,
             priority=priority,
+            ttl=ttl,
             delivery=delivery,
         )
         invocation.output.note(f"{task.name} · trace {task.trace_id}")
@@ -64,19 +67,23 @@ def create_task(
     source: str,
     kinds: Sequence[str],
     priority: str = "normal",
+    ttl: str | None = None,
     delivery: api.Delivery | None = None,
 ) -> api.Task:
     """The request_id makes a repetition after a lost reply the same task."""
-    task = new_task(instruction, source=source, kinds=kinds, priority=priority)
+    task = new_task(instruction, source=source, kinds=kinds, priority=priority, ttl=ttl)
     if delivery is not None:
         task.delivery.CopyFrom(delivery)
     return gateway.call(gateway.tasks.CreateTask, api.CreateTaskRequest(task=task, request_id=str(uuid4())))
 
 
-def new_task(instruction: str, *, source: str, kinds: Sequence[str], priority: str) -> api.Task:
+def new_task(instruction: str, *, source: str, kinds: Sequence[str], priority: str, ttl: str | None = None) -> api.Task:
     """What is asked for, by its words."""
     wanted = [KINDS[kind] for kind in dict.fromkeys(kinds)]
-    return api.Task(instruction=instruction, source=source, kinds=wanted, priority=PRIORITIES[priority])
+    task = api.Task(instruction=instruction, source=source, kinds=wanted, priority=PRIORITIES[priority])
+    if ttl is not None:
+        task.ttl.FromTimedelta(parse_duration(ttl, option="--ttl"))
+    return task
 
 
 def watch_to_the_end(output: Output, gateway: Gateway, name: str) -> ExitCode:

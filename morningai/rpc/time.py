@@ -19,6 +19,15 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
     return message
 
 
+def duration_message(length: timedelta | None) -> Duration | None:
+    """None stays unset."""
+    if length is None:
+        return None
+    message = Duration()
+    message.FromTimedelta(length)
+    return message
+
+
 def moment(message: Timestamp, *, field: str) -> datetime:
     """Raises InvalidInput for what is no time."""
     try:

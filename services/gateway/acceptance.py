@@ -8,6 +8,7 @@ from morningai import telemetry
 from morningai.api.events.v1 import events_pb2 as events
 from morningai.bus import outbox
 from morningai.db.session import Session
+from morningai.rpc.time import timestamp
 from services.gateway.domain.tasks import NewTask, Task
 from services.gateway.messages import kind_values, priority_value
 from services.gateway.repository import tasks as repository
@@ -25,6 +26,7 @@ async def accept_task(session: Session, new: NewTask, *, task_id: UUID) -> Task 
         priority=priority_value(new.priority),
         branch=task.branch,
         base_commit=task.base_commit,
+        expire_time=timestamp(task.expires_at),
     )
     await outbox.emit(session, message, task_id=task_id)
     return task

@@ -176,6 +176,7 @@ def make_service(settings: Settings) -> Service:
         closing=[key_uses.write, *(partial(channel.close, None) for channel in channels.values())],
         retention=make_retention(settings),
         pulses=pulses,
+        on_tick=feed.ticked,
     )
 
 

@@ -29,6 +29,7 @@ TASK_EVENTS: tuple[type[Message], ...] = (
     events.TaskPartlySucceeded,
     events.TaskFailed,
     events.TaskCancelled,
+    events.TaskExpired,
     events.TaskWaitingForApproval,
     events.TaskApproved,
     events.TaskRejected,

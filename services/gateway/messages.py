@@ -12,7 +12,7 @@ from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.bus.catalogue import CATALOGUE, MessageType
 from morningai.bus.envelope import Envelope
 from morningai.errors import InvalidInput
-from morningai.rpc.time import timestamp
+from morningai.rpc.time import duration, timestamp
 from services.gateway.domain.tasks import (
     Failure,
     NewEvent,
@@ -61,6 +61,7 @@ def new_task_of(request: api.CreateTaskRequest) -> NewTask:
         kinds=tuple(_kind(kind) for kind in request.task.kinds),
         priority=_priority(request.task.priority),
         branch=request.task.delivery.branch if request.task.HasField("delivery") else None,
+        ttl=duration(request.task.ttl, field="task.ttl") if request.task.HasField("ttl") else None,
     )
 
 
@@ -106,6 +107,7 @@ def task_message(task: Task) -> api.Task:
         priority=priority_value(task.priority),
         delivery=api.Delivery(branch=task.branch, commit=task.commit) if task.branch else None,
         base_commit=task.base_commit,
+        expire_time=timestamp(task.expires_at),
     )
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from morningai.api.schedules.v1 import schedules_pb2 as api
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.errors import InvalidInput
-from morningai.rpc.time import duration, timestamp
+from morningai.rpc.time import duration, duration_message, timestamp
 from services.gateway.domain.schedules import (
     CommitTrigger,
     Cron,
@@ -48,6 +48,7 @@ def schedule_message(schedule: Schedule) -> api.Schedule:
             kinds=kind_values(content.task.kinds),
             priority=priority_value(content.task.priority),
             delivery=tasks.Delivery() if content.task.branch is not None else None,
+            ttl=duration_message(content.task.ttl),
         ),
         cron=_cron_message(trigger) if isinstance(trigger, Cron) else None,
         commit=_commit_message(trigger) if isinstance(trigger, CommitTrigger) else None,

@@ -13,6 +13,11 @@ from services.orchestrator import approvals, repository, task_events
 from services.orchestrator.domain import EFFECTS, End, Step, StepResult, StepState, Task, TaskState
 
 NO_CAUSE = StepResult()
+OVERDUE = StepResult(
+    reason="task_expired",
+    message="The task had not ended when its time to live was over.",
+    remedy="Ask again with a longer time to live, or without one.",
+)
 # Of a task that never ran.
 NO_GRAPH = 0
 
@@ -33,6 +38,14 @@ async def lock_or_insert(session: Session, task_id: UUID) -> Task:
 
 async def cancel(session: Session, task: Task, steps: Sequence[Step], *, cause: StepResult = NO_CAUSE) -> None:
     """`cause` says why, where it was not whoever asked for the task."""
+    await _end(session, task, steps, End(TaskState.CANCELLED, cause))
+
+
+async def expire(session: Session, task: Task, steps: Sequence[Step]) -> None:
+    await _end(session, task, steps, End(TaskState.EXPIRED, OVERDUE))
+
+
+async def _end(session: Session, task: Task, steps: Sequence[Step], end: End) -> None:
     if task.start_id:
         await outbox.withdraw(session, task.start_id)
     running = [step for step in steps if step.state == StepState.RUNNING]
@@ -47,5 +60,5 @@ async def cancel(session: Session, task: Task, steps: Sequence[Step], *, cause: 
         unwanted = events.CancelWork(command_ids=[str(s.command_id) for s in running if s.service == service])
         await outbox.emit(session, unwanted, task_id=task.task_id, to=service)
     await approvals.withdraw(session, task)
-    await repository.end_task(session, task.task_id, TaskState.CANCELLED)
-    await task_events.emit_end(session, task, End(TaskState.CANCELLED, cause))
+    await repository.end_task(session, task.task_id, end.state)
+    await task_events.emit_end(session, task, end)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC
 from functools import partial
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from morningai.bus.handling import Short
 from morningai.db.session import Session
 from morningai.errors import Poison
 from services.orchestrator import approval_rows, approvals, repository, task_events, workflow
-from services.orchestrator.cancellation import cancel, is_being_delivered, lock_or_insert
+from services.orchestrator.cancellation import cancel, expire, is_being_delivered, lock_or_insert
 from services.orchestrator.domain import (
     ApprovalState,
     Priority,
@@ -66,6 +67,7 @@ def make_handlers(settings: Settings) -> Handlers:
     return {
         events.TaskRequested: Short(partial(on_task_requested, settings)),
         events.CancelTask: Short(on_cancel_task),
+        events.ExpireTask: Short(on_expire_task),
         events.StartTask: Short(partial(on_start_task, settings)),
         events.StepTimedOut: Short(partial(on_step_timed_out, settings)),
         events.ApprovalDue: Short(partial(on_approval_due, settings)),
@@ -90,6 +92,12 @@ async def on_task_requested(settings: Settings, session: Session, envelope: Enve
     placed = await repository.insert_task(session, task)
     if placed is None:
         return
+    if message.HasField("expire_time"):
+        expires_at = message.expire_time.ToDatetime(tzinfo=UTC)
+        timer_id = await outbox.emit(
+            session, events.ExpireTask(), task_id=placed.task_id, to="orchestrator", due_at=expires_at
+        )
+        await repository.set_expiry(session, placed.task_id, timer_id)
     if placed.state == TaskState.QUEUED:
         await _queue(session, placed)
     else:
@@ -132,6 +140,16 @@ async def on_cancel_task(session: Session, envelope: Envelope, message: Message)
         cause = StepResult(reason=failure.reason, message=failure.message, remedy=failure.remedy)
         with telemetry.continued_span("cancel task", task.traceparent):
             await cancel(session, task, steps, cause=cause)
+
+
+async def on_expire_task(session: Session, envelope: Envelope, message: Message) -> None:
+    """A task that is being delivered goes on to its own end."""
+    task = await repository.lock_task(session, envelope.task_id)
+    if task is None:
+        raise Poison(f"ExpireTask {envelope.id} is about a task that was never requested.")
+    steps = await repository.list_steps(session, task.task_id)
+    if task.is_open and not is_being_delivered(steps):
+        await expire(session, task, steps)
 
 
 async def on_reply(settings: Settings, session: Session, envelope: Envelope, message: Message) -> None:

@@ -10,6 +10,9 @@ RETURNING *
 -- name: set_start
 UPDATE tasks SET start_id = %(start_id)s WHERE task_id = %(task_id)s
 
+-- name: set_expiry
+UPDATE tasks SET expiry_id = %(expiry_id)s WHERE task_id = %(task_id)s
+
 -- name: start_task
 UPDATE tasks SET state = 'running' WHERE task_id = %(task_id)s
 
@@ -47,7 +50,7 @@ UPDATE tasks SET state = %(state)s WHERE task_id = %(task_id)s
 UPDATE tasks SET sequence = sequence + 1 WHERE task_id = %(task_id)s RETURNING sequence, now() AS time
 
 -- name: end_task
-UPDATE tasks SET state = %(state)s, ended_at = now() WHERE task_id = %(task_id)s
+UPDATE tasks SET state = %(state)s, ended_at = now() WHERE task_id = %(task_id)s RETURNING expiry_id
 
 -- name: principal_may
 SELECT tenancy.principal_may(%(scope)s) AS may

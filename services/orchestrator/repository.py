@@ -9,6 +9,7 @@ from uuid import UUID
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
+from morningai.bus import outbox
 from morningai.db.queries import load_queries
 from morningai.db.session import Database, Session
 from services.orchestrator.domain import Priority, QueuePlace, Step, StepName, StepResult, StepState, Task, TaskState
@@ -38,6 +39,11 @@ async def insert_task(session: Session, task: Task) -> Task | None:
 async def set_start(session: Session, task_id: UUID, start_id: UUID) -> None:
     """The held message that admission lets go."""
     await session.execute(QUERIES["set_start"], {"task_id": task_id, "start_id": start_id})
+
+
+async def set_expiry(session: Session, task_id: UUID, expiry_id: UUID) -> None:
+    """The timer that ends the task."""
+    await session.execute(QUERIES["set_expiry"], {"task_id": task_id, "expiry_id": expiry_id})
 
 
 async def start_task(session: Session, task_id: UUID) -> None:
@@ -93,8 +99,10 @@ async def next_sequence(session: Session, task_id: UUID) -> tuple[int, datetime]
 
 
 async def end_task(session: Session, task_id: UUID, state: TaskState) -> None:
-    """The task's seals end with it, the commands' within minutes."""
-    await session.execute(QUERIES["end_task"], {"task_id": task_id, "state": state})
+    """Its timer and its seals end with it, the commands' within minutes."""
+    row = await session.row(QUERIES["end_task"], {"task_id": task_id, "state": state})
+    if row and row["expiry_id"]:
+        await outbox.withdraw(session, row["expiry_id"])
     await session.execute(QUERIES["close_task"], {"task_id": task_id})
 
 

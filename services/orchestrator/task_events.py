@@ -28,6 +28,7 @@ END_MESSAGES: dict[TaskState, tuple[str, type[Message]]] = {
     TaskState.PARTLY_SUCCEEDED: ("task.partly_succeeded", events.TaskPartlySucceeded),
     TaskState.FAILED: ("task.failed", events.TaskFailed),
     TaskState.CANCELLED: ("task.cancelled", events.TaskCancelled),
+    TaskState.EXPIRED: ("task.expired", events.TaskExpired),
 }
 APPROVAL_MESSAGES: dict[ApprovalState, tuple[str, type[Message]]] = {
     ApprovalState.PENDING: ("task.waiting_for_approval", events.TaskWaitingForApproval),

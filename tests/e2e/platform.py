@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
@@ -79,12 +80,13 @@ class Tenant:
         parts = (sources.UploadSourceRequest(source=source), sources.UploadSourceRequest(piece=content))
         return self.gateway.upload(lambda: iter(parts))
 
-    def create(self, instruction: str, source: str, *kinds: str) -> str:
+    def create(self, instruction: str, source: str, *kinds: str, ttl: timedelta | None = None) -> str:
         """Create a task and return its name."""
         task = tasks.Task(
             instruction=instruction,
             source=source,
             kinds=[tasks.TaskKind.Value(f"TASK_KIND_{kind.upper()}") for kind in kinds],
+            ttl=ttl,
         )
         request = tasks.CreateTaskRequest(task=task, request_id=str(uuid4()))
         return self.gateway.call(self.gateway.tasks.CreateTask, request).name

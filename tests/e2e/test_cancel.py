@@ -1,10 +1,11 @@
-"""A cancelled task stops: at the model and in the sandbox within two seconds, with its budget settled, and for ever."""
+"""A cancelled or expired task stops: at the model and in the sandbox within two seconds, its budget settled, once."""
 
 from __future__ import annotations
 
 import threading
 import time
 from contextlib import closing, suppress
+from datetime import timedelta
 from pathlib import Path
 
 import grpc
@@ -95,6 +96,35 @@ def test_a_cancelled_task_stops_asking_the_model(
     assert platform.rows(CHARGED, task_id) == [(True,)]
 
 
+def test_an_expired_task_stops_asking_the_model(
+    platform: Platform, tenant: Tenant, model: ScriptedModel, word: str, tmp_path: Path
+) -> None:
+    source = tenant.add_source(make_repository(tmp_path / "repository", knowledge(word)))
+    model.teach(word, replies=(STALLED,))
+    task = tenant.create(question_about(word), source, "answer", ttl=timedelta(seconds=5))
+    watch = Watch(tenant, task)
+    (call,) = model.wait_for_calls(1, word)
+
+    eventually("the model is no longer asked", lambda: call.state == "abandoned")
+    stopped = time.time()
+    _, last = watch.ended()
+
+    assert last.type == "task.expired"
+    found = tenant.get(task)
+    assert (found.state, found.failure.reason) == (tasks.TASK_STATE_EXPIRED, "task_expired")
+    expired = found.expire_time.ToMilliseconds() / 1000
+    assert expired <= found.end_time.ToMilliseconds() / 1000 < expired + STOPS_WITHIN_SECONDS
+    assert stopped - expired < STOPS_WITHIN_SECONDS
+    assert [event.sequence for _, event in watch.events] == list(range(1, len(watch.events) + 1))
+    assert sum(event.task_state in ENDED for _, event in watch.events) == 1
+    task_id = task.removeprefix("tasks/")
+    lease = "SELECT state FROM faqgen.leases WHERE task_id = %s"
+    eventually("the lease ends", lambda: ("cancelled",) in platform.rows(lease, task_id))
+    eventually("its budget is settled", lambda: not platform.rows(OPEN_RESERVATIONS, task_id))
+    assert platform.rows(CHARGED, task_id) == [(True,)]
+    assert len(model.calls(word)) == 1
+
+
 def test_a_cancelled_task_stops_what_runs_in_the_sandbox(
     platform: Platform, tenant: Tenant, model: ScriptedModel, word: str, tmp_path: Path
 ) -> None:
@@ -112,6 +142,27 @@ def test_a_cancelled_task_stops_what_runs_in_the_sandbox(
     lease = "SELECT state FROM codegen.leases WHERE task_id = %s"
     eventually("the lease ends", lambda: ("cancelled",) in platform.rows(lease, task.removeprefix("tasks/")))
     assert model.calls(word) == []
+
+
+def test_a_task_says_how_far_its_running_step_is(
+    tenant: Tenant, model: ScriptedModel, word: str, tmp_path: Path
+) -> None:
+    source = tenant.add_source(make_repository(tmp_path / "repository", knowledge(word)))
+    model.teach(word, replies=(STALLED,))
+    task = tenant.create(question_about(word), source, "answer")
+    model.wait_for_calls(1, word)
+
+    with closing(tenant.gateway.watch(task, after=0, progress=True)) as watch:
+        tick = next(event for event in watch if event.type == "step.progressed" and event.step.step == "answer")
+    step = tenant.step(task, "answer")
+    tenant.cancel(task)
+
+    assert step is not None
+    assert (tick.sequence, tick.step.progress) == (0, step.progress)
+    assert step.progress.percent == 40
+    assert step.progress.stage.endswith("passages found")
+    ended = tenant.ended(task)
+    assert not any(step.HasField("progress") for step in ended.steps)
 
 
 def test_a_watcher_that_hangs_up_does_no_harm(

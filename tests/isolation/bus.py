@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from morningai.bus import subjects
-from morningai.bus.catalogue import CATALOGUE, subscriptions_of
+from morningai.bus.catalogue import CATALOGUE, GENERATORS, subscriptions_of
 from morningai.bus.permissions import BUS_OWNER, SERVICES, STREAMS, inbox_prefix
 from tests.door import durable_of, live_of, replay_of
 
@@ -77,10 +77,13 @@ async def assert_may_do_nothing_else(visitor: Visitor, own: TestTenant, other: T
 async def assert_may_do_what_the_catalogue_says(visitor: Visitor, service: str, tenant: TestTenant) -> int:
     """A service sends what it produces and asks for its own consumers; all else is refused. Raises Crossed."""
     everything = set(messages_of(tenant)) | set(api_calls([f"PUBLIC.{durable_of(tenant)}", *SERVICE_CONSUMERS]))
-    everything |= {*SERVER_REQUESTS, *inboxes(), *pulses(), *own_calls(service, tenant), replay_of(tenant)}
+    everything |= {*SERVER_REQUESTS, *inboxes(), *pulses(), *ticks(tenant), *own_calls(service, tenant)}
+    everything.add(replay_of(tenant))
     own_pulse = {subjects.pulse_subject("gateway")} if service == "gateway" else set()
     own = own_calls(service, tenant) | own_messages(service, tenant) | own_pulse
+    own |= ticks(tenant, {service} & set(GENERATORS))
     heard = {*WIDE, *messages_of(tenant), *pulses(), live_of(tenant), replay_of(tenant)} - own_pulse
+    heard |= ticks(tenant, set(SERVICES) - (set(GENERATORS) if service == "gateway" else set()))
     heard |= {inbox for inbox in inboxes() if not inbox.startswith(f"{inbox_prefix(service)}.")}
     heard -= {f"{subjects.ACKNOWLEDGEMENT_PREFIX}.>"} if service == BUS_OWNER else set()
     await _refused(visitor, service, hear=heard, send=everything - own)
@@ -114,7 +117,7 @@ def forbidden_to_hear(own: TestTenant, other: TestTenant) -> Iterator[str]:
     yield from (live_of(other), replay_of(other), f"{subjects.REPLAY_PREFIX}.{other.tenant_id}.>")
     yield from (f"{subjects.REPLAY_PREFIX}.{own.tenant_id}.*", f"{subjects.REPLAY_PREFIX}.{own.tenant_id}.mk_other")
     yield from (f"{subjects.EVENTS_PREFIX}.{tenant.tenant_id}.>" for tenant in (own, other))
-    yield from (*inboxes(), *pulses())
+    yield from (*inboxes(), *pulses(), *ticks(own), *ticks(other), f"{subjects.PROGRESS_PREFIX}.>")
     yield from (f"$JS.ACK.PUBLIC.{durable_of(tenant)}.>" for tenant in (own, other))
 
 
@@ -126,7 +129,7 @@ def forbidden_to_send(own: TestTenant, other: TestTenant) -> Iterator[str]:
         yield from (*messages_of(tenant), replay_of(tenant))
         yield f"{subjects.ACKNOWLEDGEMENT_PREFIX}.{durable_of(tenant)}.1.1.1.1.0"
     yield from SERVER_REQUESTS
-    yield from (*inboxes(), *pulses())
+    yield from (*inboxes(), *pulses(), *ticks(own), *ticks(other))
 
 
 def api_calls(consumers: Iterable[str]) -> Iterator[str]:
@@ -159,6 +162,10 @@ def inboxes() -> list[str]:
 
 def pulses() -> list[str]:
     return [subjects.pulse_subject(name) for name in SERVICES]
+
+
+def ticks(tenant: TestTenant, services: Iterable[str] = SERVICES) -> set[str]:
+    return {subjects.progress_subject(service, tenant.tenant_id) for service in services}
 
 
 def own_messages(service: str, tenant: TestTenant) -> set[str]:

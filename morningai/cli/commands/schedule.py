@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from morningai.cli.commands.work import Priority, Source
+from morningai.cli.commands.work import Priority, Source, TimeToLive
 from morningai.cli.exit_code import ExitCode
 from morningai.cli.invocation import Invocation, gateway_command
 
@@ -81,6 +81,7 @@ def create(
     priority: Annotated[
         Priority, typer.Option("--priority", help="Of its tasks, among your tenant's.")
     ] = Priority.NORMAL,
+    ttl: TimeToLive = None,
 ) -> ExitCode:
     """Create a schedule. It fires for you: with your key's rights, and as long as they last.
 
@@ -100,7 +101,8 @@ def create(
         raise InvalidInput("--cron", "and --on-commit are two ways to fire.", remedy="Give one of them.")
     with invocation.gateway() as gateway:
         wanted = [kind.value for kind in kinds or [Kind.ANSWER]]
-        task = new_task(instruction, source=source_name(gateway, source), kinds=wanted, priority=priority)
+        source_of_all = source_name(gateway, source)
+        task = new_task(instruction, source=source_of_all, kinds=wanted, priority=priority, ttl=ttl)
         schedule = api.Schedule(
             display_name=name or instruction.strip().split("\n")[0][:60],
             task=task,

@@ -104,7 +104,7 @@ def cancel(invocation: Invocation, name: Name) -> ExitCode:
 
 def _show_task(output: Output, task: Task) -> None:
     from morningai.cli.output import message_json
-    from morningai.cli.showing import show_delivery, show_end, show_queue_place, show_steps
+    from morningai.cli.showing import show_delivery, show_end, show_expiry, show_queue_place, show_steps
     from morningai.cli.wording import clock, task_kind
 
     if output.json_output:
@@ -116,6 +116,7 @@ def _show_task(output: Output, task: Task) -> None:
     show_steps(output, task.steps)
     show_delivery(output, task)
     show_queue_place(output, task)
+    show_expiry(output, task)
     show_end(output, task)
 
 

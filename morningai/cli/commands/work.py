@@ -29,6 +29,11 @@ Importance = Annotated[
     Priority, typer.Option("--priority", help="Among your tenant's queued tasks: higher ones start first.")
 ]
 
+TimeToLive = Annotated[
+    str | None,
+    typer.Option("--ttl", metavar="TIME", help="End the task as expired after this time, e.g. 30m or 2d; 28d at most."),
+]
+
 
 def register(app: typer.Typer) -> None:
     gateway_command(app, "ask")(ask)
@@ -44,6 +49,7 @@ def ask(
         list[AlsoMade] | None, typer.Option("--with", help="Also make this, in the same task; may be repeated.")
     ] = None,
     priority: Importance = Priority.NORMAL,
+    ttl: TimeToLive = None,
 ) -> ExitCode:
     """Ask a question; each claim of the answer cites its lines.
 
@@ -55,7 +61,7 @@ def ask(
     """
     from morningai.cli.work import run_task
 
-    return run_task(invocation, question, source=source, kinds=["answer", *(also or [])], priority=priority)
+    return run_task(invocation, question, source=source, kinds=["answer", *(also or [])], priority=priority, ttl=ttl)
 
 
 def faq(
@@ -63,6 +69,7 @@ def faq(
     topic: Annotated[str, typer.Argument(help="What the questions should be about.")],
     source: Source = None,
     priority: Importance = Priority.NORMAL,
+    ttl: TimeToLive = None,
 ) -> ExitCode:
     """Generate an FAQ whose answers cite their lines.
 
@@ -72,7 +79,7 @@ def faq(
     """
     from morningai.cli.work import run_task
 
-    return run_task(invocation, topic, source=source, kinds=["faq"], priority=priority)
+    return run_task(invocation, topic, source=source, kinds=["faq"], priority=priority, ttl=ttl)
 
 
 def change(
@@ -80,6 +87,7 @@ def change(
     instruction: Annotated[str, typer.Argument(help="What should be different.")],
     source: Source = None,
     priority: Importance = Priority.NORMAL,
+    ttl: TimeToLive = None,
     deliver: Annotated[
         bool, typer.Option("--deliver", help="Push it as a new branch of the source's remote, once it is verified.")
     ] = False,
@@ -110,5 +118,6 @@ def change(
         source=source,
         kinds=["change"],
         priority=priority,
+        ttl=ttl,
         delivery=api.Delivery(branch=branch) if deliver else None,
     )

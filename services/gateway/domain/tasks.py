@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
@@ -13,6 +13,9 @@ from morningai.branch import parse_branch
 from morningai.errors import InvalidInput
 
 LONGEST_INSTRUCTION = 4000
+SHORTEST_TTL = timedelta(seconds=1)
+# The seals of a task, its timer's among them, last for 30 days.
+LONGEST_TTL = timedelta(days=28)
 SOURCE_NAME = re.compile(r"^sources/[a-z0-9][a-z0-9-]{1,38}[a-z0-9]$")
 
 
@@ -69,10 +72,8 @@ class Step:
 
 @dataclass(frozen=True)
 class NewTask:
-    """A request that passed every check; `branch` is None where nothing is pushed, and empty for the task's own.
-
-    `base_commit` is empty for the source's newest.
-    """
+    """A request that passed every check; `branch` is None where nothing is pushed, and empty for the task's own;
+    `base_commit` is empty for the source's newest, `ttl` None for any time."""
 
     request_id: UUID
     instruction: str
@@ -81,6 +82,7 @@ class NewTask:
     priority: TaskPriority = TaskPriority.NORMAL
     branch: str | None = None
     base_commit: str = ""
+    ttl: timedelta | None = None
 
     def branch_of(self, task_id: UUID) -> str:
         """Where the task's change is pushed; empty for nowhere."""
@@ -104,6 +106,12 @@ class Task:
     priority: TaskPriority = TaskPriority.NORMAL
     branch: str = ""
     base_commit: str = ""
+    expires_at: datetime | None = None
+
+    @property
+    def ttl(self) -> timedelta | None:
+        """How long it may take. In UTC, because differences within a zone ignore its changes of the clock."""
+        return self.expires_at.astimezone(UTC) - self.created_at.astimezone(UTC) if self.expires_at else None
 
     @property
     def commit(self) -> str:
@@ -162,6 +170,7 @@ def check_new_task(
     kinds: tuple[TaskKind, ...],
     priority: TaskPriority,
     branch: str | None,
+    ttl: timedelta | None,
 ) -> NewTask:
     """Raises InvalidInput that names the field and the remedy."""
     return NewTask(
@@ -171,6 +180,7 @@ def check_new_task(
         _kinds(kinds),
         priority,
         _branch(branch, kinds),
+        ttl=_ttl(ttl),
     )
 
 
@@ -214,6 +224,16 @@ def _branch(branch: str | None, kinds: tuple[TaskKind, ...]) -> str | None:
     if branch is not None and TaskKind.CHANGE not in kinds:
         raise InvalidInput("task.delivery", "is of no change.", remedy="Ask for the kind change, or leave it out.")
     return parse_branch(branch, field="task.delivery.branch") if branch else branch
+
+
+def _ttl(ttl: timedelta | None) -> timedelta | None:
+    if ttl is not None and not SHORTEST_TTL <= ttl <= LONGEST_TTL:
+        raise InvalidInput(
+            "task.ttl",
+            "is not between 1 second and 28 days.",
+            remedy="Give a time in that range, or none for a task that may take any time.",
+        )
+    return ttl
 
 
 def apply_change(task: Task, change: TaskChange) -> Task:

@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from morningai.api.tasks.v1 import approvals_pb2 as approvals
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.api.tasks.v1 import tasks_pb2_grpc
-from morningai.db.session import Database
+from morningai.db.session import Database, Session
 from morningai.deadline import seconds_left
 from morningai.errors import InvalidInput, NotFound
 from morningai.rpc.call import CURRENT_CALL, Context, rpc_session
@@ -68,8 +68,13 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
         return task_message(task)
 
     async def GetTask(self, request: api.GetTaskRequest, context: Context) -> api.Task:
-        task = await self._get(request.name)
+        async with rpc_session(self._database) as session:
+            task = await _get(session, request.name)
+            tenant_id = session.tenant_id
         message = task_message(task)
+        for step in message.steps:
+            if step.state == api.STEP_STATE_RUNNING:
+                step.MergeFrom(api.Step(progress=self._feed.progress_of(tenant_id, task.task_id, step.step)))
         if task.state == TaskState.QUEUED:
             await self._add_queue_place(message)
         return message
@@ -86,9 +91,13 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
     async def WatchTask(self, request: api.WatchTaskRequest, context: Context) -> AsyncIterator[api.TaskEvent]:
         if request.after_sequence < 0:
             raise InvalidInput("after_sequence", "is negative.", remedy="Use 0 for all events.")
-        task = await self._get(request.name)
+        async with rpc_session(self._database) as session:
+            task = await _get(session, request.name)
+            ticks_of = session.tenant_id if request.progress else None
         prove = partial(self._prove, context)
-        async for event in self._feed.events(self._database, prove, task.task_id, after=request.after_sequence):
+        async for event in self._feed.events(
+            self._database, prove, task.task_id, after=request.after_sequence, ticks_of=ticks_of
+        ):
             yield event
 
     async def ListTaskEvents(self, request: api.ListTaskEventsRequest, context: Context) -> api.ListTaskEventsResponse:
@@ -130,10 +139,7 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
 
     async def _get(self, name: str) -> Task:
         async with rpc_session(self._database) as session:
-            task = await repository.get_task(session, task_id_of(name))
-        if task is None:
-            raise NotFound("task", name, remedy=TASK_REMEDY)
-        return task
+            return await _get(session, name)
 
     async def _add_queue_place(self, task: api.Task) -> None:
         """The orchestrator knows it; without it the task is told all the same."""
@@ -150,6 +156,13 @@ class TaskServicer(tasks_pb2_grpc.TaskServiceServicer):
             task.queue_place.CopyFrom(known.queue_place)
 
 
+async def _get(session: Session, name: str) -> Task:
+    task = await repository.get_task(session, task_id_of(name))
+    if task is None:
+        raise NotFound("task", name, remedy=TASK_REMEDY)
+    return task
+
+
 async def _forwarded(method: Callable[..., Awaitable[R]], request: Message, context: Context) -> R:
     """What the orchestrator, who alone changes a running task, answers."""
     try:
@@ -161,8 +174,8 @@ async def _forwarded(method: Callable[..., Awaitable[R]], request: Message, cont
 
 def _same(task: Task, new: NewTask) -> Task:
     """A repeated request gives the same task; the same id with other content is a mistake of the caller."""
-    accepted = (task.instruction, task.source, task.kinds, task.priority, task.branch)
-    if accepted != (new.instruction, new.source, new.kinds, new.priority, new.branch_of(task.task_id)):
+    accepted = (task.instruction, task.source, task.kinds, task.priority, task.branch, task.ttl)
+    if accepted != (new.instruction, new.source, new.kinds, new.priority, new.branch_of(task.task_id), new.ttl):
         raise InvalidInput("request_id", "was used for another task.", remedy="Send a new UUID.")
     return task
 

@@ -58,6 +58,7 @@ async def insert_schedule(session: Session, schedule_id: UUID, new: NewSchedule)
         "missed_policy": new.missed_policy,
         "overlap_policy": new.overlap_policy,
         "principal": session.principal,
+        "ttl": new.task.ttl,
     }
     return await session.row(QUERIES["insert_schedule"], parameters) is not None
 
@@ -240,6 +241,7 @@ def _schedule(row: DictRow) -> Schedule:
         tuple(TaskKind(kind) for kind in row["kinds"]),
         TaskPriority(row["priority"]),
         branch="" if row["delivers"] else None,
+        ttl=row["ttl"],
     )
     return Schedule(
         schedule_id=row["schedule_id"],

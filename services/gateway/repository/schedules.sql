@@ -6,9 +6,10 @@ SELECT count(*) AS count FROM schedules
 
 -- name: insert_schedule
 INSERT INTO schedules (schedule_id, request_id, display_name, instruction, source, kinds, priority, delivers, cron, time_zone,
-                       branch, poll_seconds, missed_policy, overlap_policy, principal)
+                       branch, poll_seconds, missed_policy, overlap_policy, principal, ttl)
 VALUES (%(schedule_id)s, %(request_id)s, %(display_name)s, %(instruction)s, %(source)s, %(kinds)s, %(priority)s,
-        %(delivers)s, %(cron)s, %(time_zone)s, %(branch)s, %(poll_seconds)s, %(missed_policy)s, %(overlap_policy)s, %(principal)s)
+        %(delivers)s, %(cron)s, %(time_zone)s, %(branch)s, %(poll_seconds)s, %(missed_policy)s, %(overlap_policy)s,
+        %(principal)s, %(ttl)s)
 ON CONFLICT (tenant_id, request_id) DO NOTHING
 RETURNING schedule_id
 

@@ -47,6 +47,7 @@ async def insert_task(session: Session, new: NewTask, *, task_id: UUID, trace_id
             "branch": new.branch_of(task_id),
             "base_commit": new.base_commit,
             "trace_id": trace_id,
+            "ttl_seconds": new.ttl.total_seconds() if new.ttl else None,
         },
     )
     if row is None:
@@ -144,6 +145,7 @@ def _task(row: DictRow) -> Task:
         priority=TaskPriority(row["priority"]),
         branch=row["branch"],
         base_commit=row["base_commit"],
+        expires_at=row["expires_at"],
     )
 
 

@@ -1,8 +1,8 @@
 -- name: insert_task
 INSERT INTO tasks (task_id, request_id, principal, instruction, source, kinds, priority, branch, base_commit, state,
-                   trace_id)
+                   trace_id, expires_at)
 VALUES (%(task_id)s, %(request_id)s, %(principal)s, %(instruction)s, %(source)s, %(kinds)s, %(priority)s, %(branch)s,
-        %(base_commit)s, 'queued', %(trace_id)s)
+        %(base_commit)s, 'queued', %(trace_id)s, now() + make_interval(secs => %(ttl_seconds)s))
 ON CONFLICT (tenant_id, request_id) DO NOTHING
 RETURNING *
 

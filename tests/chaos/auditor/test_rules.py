@@ -280,6 +280,25 @@ def test_a_task_that_never_started_may_leave_its_start_held_for_ever():
     assert judged("nothing_is_left", changed({"outbox": (*R.outbox, held)})) == []
 
 
+EXPIRED = {
+    "events": (*R.events[:3], fed(4, "EXPIRED", "", "STEP_STATE_UNSPECIFIED")),
+    "outbox": (*without(R.outbox, 3), SAID[3] | {"type": "TaskExpired"}),
+    "accepted": ({**R.accepted[0], "state": "expired"},),
+}
+
+
+@pytest.mark.parametrize("rule", ["one_end", "legal_transitions"])
+def test_a_task_may_end_as_expired(rule):
+    assert judged(rule, changed(EXPIRED)) == []
+
+
+def test_a_task_that_expired_after_its_end_has_two_ends():
+    late = SAID[3] | {"id": "e5", "type": "TaskExpired"}
+    assert judged("one_end", changed({"outbox": (*R.outbox, late)})) == [
+        f"one_end: task {TASK} has 2 ends (succeeded, expired), not one"
+    ]
+
+
 def test_work_whose_lease_was_just_renewed_may_run():
     alive = {**LEASE, "state": "running", "task": "k-2", "expired": False}
     assert judged("nothing_is_left", changed({"leases": (alive,)})) == []

@@ -49,6 +49,7 @@ def orchestrator(on_reply=ignore):
         events.StartTask: Short(ignore),
         events.StepTimedOut: Short(ignore),
         events.ApprovalDue: Short(ignore),
+        events.ExpireTask: Short(ignore),
         **dict.fromkeys(replies, Short(on_reply)),
     }
 

@@ -66,7 +66,14 @@ async def desk(start_service, tenant, database, sessions, server, project, tmp_p
         made.replies.append(message)
 
     orchestrator = dict.fromkeys(
-        (events.TaskRequested, events.CancelTask, events.StartTask, events.StepTimedOut, events.ApprovalDue),
+        (
+            events.TaskRequested,
+            events.CancelTask,
+            events.StartTask,
+            events.ExpireTask,
+            events.StepTimedOut,
+            events.ApprovalDue,
+        ),
         Short(ignore),
     )
     sender = await start_service("orchestrator", orchestrator | dict.fromkeys(REPLIES, Short(on_reply)))

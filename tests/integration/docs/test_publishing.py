@@ -34,7 +34,14 @@ async def publish(start_service, tenant, eventually):
         replies.append(message)
 
     orchestrator = dict.fromkeys(
-        (events.TaskRequested, events.CancelTask, events.StartTask, events.StepTimedOut, events.ApprovalDue),
+        (
+            events.TaskRequested,
+            events.CancelTask,
+            events.StartTask,
+            events.ExpireTask,
+            events.StepTimedOut,
+            events.ApprovalDue,
+        ),
         Short(ignore),
     )
     sender = await start_service("orchestrator", orchestrator | dict.fromkeys(REPLIES, Short(on_reply)))

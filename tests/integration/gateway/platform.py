@@ -314,10 +314,8 @@ async def upload(client: Client, bundle: bytes, *, source_id: str = "small") -> 
     return await client.sources.UploadSource(iter(requests))
 
 
-def new_task(
-    instruction="what is it?", source="sources/small", kinds=ANSWER, request_id=None, priority=None, delivery=None
-):
-    task = api.Task(instruction=instruction, source=source, kinds=kinds, priority=priority, delivery=delivery)
+def new_task(instruction="what is it?", source="sources/small", kinds=ANSWER, request_id=None, **fields):
+    task = api.Task(instruction=instruction, source=source, kinds=kinds, **fields)
     return api.CreateTaskRequest(task=task, request_id=str(request_id or uuid4()))
 
 

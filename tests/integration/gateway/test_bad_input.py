@@ -39,9 +39,9 @@ class Case:
     caller: str = "tenant"
 
 
-def create_task(instruction="what is it?", source="sources/small", kinds=ANSWER, request_id=None, priority=None):
+def create_task(instruction="what is it?", source="sources/small", kinds=ANSWER, request_id=None, **fields):
     identity = str(uuid4()) if request_id is None else request_id
-    task = api.Task(instruction=instruction, source=source, kinds=kinds, priority=priority)
+    task = api.Task(instruction=instruction, source=source, kinds=kinds, **fields)
     return lambda client: client.tasks.CreateTask(api.CreateTaskRequest(task=task, request_id=identity))
 
 
@@ -147,6 +147,7 @@ TASK = "`task list` shows the tasks of your tenant."
 PAGE = "Leave it empty for the first page."
 SLUG = "Use 3 to 40 of a-z, 0-9 and '-', starting with a letter."
 KEY = "Send the metadata 'authorization: Bearer <key>' with a key of your tenant."
+TTL = "Give a time in that range, or none for a task that may take any time."
 TRACE = "Give 32 hexadecimal digits, or the name of a task."
 NUL = "Remove it."
 UTF_8 = "Send text in UTF-8, without surrogates."
@@ -181,6 +182,16 @@ TASK_CASES = [
     Case("a kind twice", create_task(kinds=ANSWER * 2), INVALID, "task.kinds", "Name each kind once."),
     Case("an unspecified kind", create_task(kinds=[0]), INVALID, "task.kinds", "Use answer, faq, document or change."),
     Case("an unknown priority", create_task(priority=9), INVALID, "task.priority", "Use low, normal or high."),
+    Case("no time to live", create_task(ttl=Duration()), INVALID, "task.ttl", TTL),
+    Case("a time to live below zero", create_task(ttl=Duration(seconds=-1)), INVALID, "task.ttl", TTL),
+    Case("29 days to live", create_task(ttl=Duration(seconds=29 * 86400)), INVALID, "task.ttl", TTL),
+    Case(
+        "a time to live that is none",
+        create_task(ttl=Duration(seconds=2**62)),
+        INVALID,
+        "task.ttl",
+        "Use seconds, e.g. 3600s.",
+    ),
     Case("an unknown kind", create_task(kinds=[99]), INVALID, "task.kinds", "Use answer, faq, document or change."),
     Case("no request id", create_task(request_id=""), INVALID, "request_id", REQUEST_ID),
     Case("a request id that is no UUID", create_task(request_id="1"), INVALID, "request_id", REQUEST_ID),

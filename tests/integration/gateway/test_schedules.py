@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import uuid4
 
 import grpc
@@ -49,6 +50,20 @@ async def test_a_schedule_fires_a_task_and_waits_for_the_next_time(platform, cli
     assert fired.last_fire_time == made.next_fire_time
     assert fired.next_fire_time.seconds > made.next_fire_time.seconds
     assert [event.type for event in await first_events(client, task, 1)] == ["task.started"]
+
+
+async def test_each_task_of_a_schedule_has_its_time_to_live(platform, client, acme):
+    task = tasks.Task(instruction="what is new?", source="sources/small", kinds=ANSWER, ttl=timedelta(hours=36))
+    request = new_schedule(task=task)
+    made = await client.schedules.CreateSchedule(request)
+    assert made.task.ttl.ToTimedelta() == timedelta(hours=36)
+    assert await client.schedules.CreateSchedule(request) == made
+    await platform.database.change(NOW.format(acme.tenant_id))
+    await eventually(
+        lambda: bool(platform.database.rows("SELECT 1 FROM gateway.tasks WHERE tenant_id = %s", acme.tenant_id))
+    )
+    fired = await client.tasks.GetTask(tasks.GetTaskRequest(name=(await get(client, made)).last_task))
+    assert fired.expire_time.ToDatetime() - fired.create_time.ToDatetime() == timedelta(hours=36)
 
 
 async def test_the_same_request_gives_the_same_schedule(client):

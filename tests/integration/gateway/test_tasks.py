@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from uuid import uuid4
 
 import grpc
@@ -152,6 +153,31 @@ async def test_a_task_of_a_higher_priority_goes_before_those_of_a_lower_one(clie
 async def test_a_queued_task_can_be_cancelled(client, queued):
     await client.tasks.CancelTask(api.CancelTaskRequest(name=queued.name))
     assert (await first_events(client, queued, 1))[0].task_state == api.TASK_STATE_CANCELLED
+
+
+async def test_a_task_says_when_it_expires_and_does(client):
+    task = await client.tasks.CreateTask(new_task(ttl=timedelta(seconds=1)))
+    assert task.expire_time.ToDatetime() - task.create_time.ToDatetime() == timedelta(seconds=1)
+    events = [event async for event in client.tasks.WatchTask(api.WatchTaskRequest(name=task.name), timeout=30)]
+    assert (events[-1].type, events[-1].task_state) == ("task.expired", api.TASK_STATE_EXPIRED)
+    found = await client.tasks.GetTask(api.GetTaskRequest(name=task.name))
+    assert (found.state, found.failure.reason) == (api.TASK_STATE_EXPIRED, "task_expired")
+    assert found.expire_time == task.expire_time
+    assert found.end_time.ToDatetime() >= found.expire_time.ToDatetime()
+
+
+async def test_a_task_without_a_time_to_live_never_expires(client):
+    assert not (await client.tasks.CreateTask(new_task())).HasField("expire_time")
+
+
+async def test_a_request_with_another_time_to_live_is_another_request(client):
+    request_id = uuid4()
+    request = new_task(request_id=request_id, ttl=timedelta(days=28))
+    made = await client.tasks.CreateTask(request)
+    assert (await client.tasks.CreateTask(request)).expire_time == made.expire_time
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await client.tasks.CreateTask(new_task(request_id=request_id, ttl=timedelta(days=27)))
+    assert field_of(refused.value) == "request_id"
 
 
 async def test_the_events_of_a_trace_are_in_order_even_if_they_came_out_of_it(client, platform, acme):

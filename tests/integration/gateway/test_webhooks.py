@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from functools import partial
 from uuid import uuid4
 
@@ -18,7 +19,7 @@ from morningai.api.subscriptions.v1 import subscriptions_pb2 as api
 from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.rpc.status import remedy_of
 from tests.conftest import eventually
-from tests.integration.gateway.platform import cancelled_task, field_of, first_events
+from tests.integration.gateway.platform import cancelled_task, field_of, first_events, new_task
 from tests.integration.gateway.receiver import Receiver, once, receiving
 
 ENABLED, DISABLED = api.WEBHOOK_ENDPOINT_STATE_ENABLED, api.WEBHOOK_ENDPOINT_STATE_DISABLED
@@ -79,6 +80,15 @@ async def test_a_watch_hears_the_same_events_under_the_same_ids(client, receiver
     assert {event.id: event.task_event for event in watched} == {
         name: ParseDict(content["data"], tasks.TaskEvent()) for name, content in heard.items()
     }
+
+
+async def test_an_endpoint_hears_that_a_task_expired(client, receiver):
+    created = await create(client, receiver.url, "task.expired")
+    task = await client.tasks.CreateTask(new_task(ttl=timedelta(seconds=1)))
+    await eventually(lambda: receiver.received)
+    (heard,) = [request.verified(created.secret) for request in receiver.received]
+    assert (heard["type"], heard["data"]["task"]) == ("task.expired", task.name)
+    assert heard["data"]["failure"]["reason"] == "task_expired"
 
 
 async def test_nothing_internal_is_in_a_webhook(client, acme, receiver):

@@ -259,6 +259,9 @@ class Script:
     )
     end_state: tasks_pb2.TaskState.ValueType = tasks_pb2.TASK_STATE_SUCCEEDED
     queue_place: tasks_pb2.QueuePlace | None = None
+    expire_time: Timestamp | None = None
+    ticks: bool = False
+    """Whether a tick comes behind each event, for those who ask for them."""
     failures: dict[str, list[MorningAIError]] = field(default_factory=lambda: defaultdict(list))
     breaks_after: list[int] = field(default_factory=list)
     """Events after which a watch breaks, one number per watch."""
@@ -289,6 +292,7 @@ class Script:
             create_time=at(0),
             priority=tasks_pb2.TASK_PRIORITY_HIGH,
             queue_place=self.queue_place,
+            expire_time=self.expire_time,
         )
         if ended:
             made.end_time.CopyFrom(at(2))
@@ -381,6 +385,8 @@ class Servicer(
             if self.script.endless and event.task_state == self.script.end_state:
                 await asyncio.sleep(60)
             yield event
+            if self.script.ticks and request.progress:
+                yield tasks_pb2.TaskEvent(task=TASK, type="step.progressed", step=step("answer", "faqgen"))
 
     async def ListTaskEvents(
         self, request: tasks_pb2.ListTaskEventsRequest, context: Context

@@ -50,6 +50,18 @@ def test_after_a_break_the_watch_goes_on_behind_the_last_event(address: str, scr
     assert recorder.lost == [1, 2, 1]
 
 
+def test_after_a_tick_the_watch_goes_on_behind_the_last_event(address: str, script: Script) -> None:
+    script.ticks, script.breaks_after = True, [2]
+    recorder = Recorder()
+
+    _follow(address, recorder)
+
+    after = [request.after_sequence for request in script.requests("WatchTask")]  # type: ignore[attr-defined]
+    assert [number for number in recorder.sequences if number] == [1, 2, 3, 4]
+    assert 0 in recorder.sequences
+    assert after == [0, 2]
+
+
 def test_a_stream_that_ends_early_is_opened_again(address: str, script: Script) -> None:
     script.failures["WatchTask"] = [Unavailable("restarting")]
     recorder = Recorder()

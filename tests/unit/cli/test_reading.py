@@ -43,6 +43,23 @@ def test_a_queued_task_says_its_place_and_when_it_starts(tenant_cli: Cli, script
     assert f"number 3 in the queue · high priority · starts at about {clock(at(60))}" in said.out
 
 
+def test_an_open_task_says_when_it_expires(tenant_cli: Cli, script: Script) -> None:
+    script.end_state = tasks_pb2.TASK_STATE_RUNNING
+    script.expire_time = at(60)
+
+    said = tenant_cli("task", "show", TASK)
+
+    assert f"expires {clock(at(60))}" in said.out
+
+
+def test_a_task_that_has_ended_expires_no_more(tenant_cli: Cli, script: Script) -> None:
+    script.expire_time = at(60)
+
+    said = tenant_cli("task", "show", TASK)
+
+    assert "expires" not in said.out
+
+
 def test_a_start_that_cannot_be_estimated_is_said_to_be_unknown(tenant_cli: Cli, script: Script) -> None:
     script.queue_place = tasks_pb2.QueuePlace(position=1)
 

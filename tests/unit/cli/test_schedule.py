@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -18,7 +19,18 @@ ID = SCHEDULE.removeprefix("schedules/")
 
 def test_a_schedule_is_asked_for_with_everything_that_was_given(tenant_cli: Cli, script: Script) -> None:
     kinds = ("--kind", "answer", "--kind", "document")
-    times = ("--cron", "30 6 * * mon", "--zone", "Europe/Berlin", "--missed", "catch_up", "--overlap", "queue")
+    times = (
+        "--cron",
+        "30 6 * * mon",
+        "--zone",
+        "Europe/Berlin",
+        "--missed",
+        "catch_up",
+        "--overlap",
+        "queue",
+        "--ttl",
+        "2h",
+    )
     tenant_cli("schedule", "create", "What is new?", "--source", "shop", "--name", "news", *kinds, *times)
 
     (request,) = script.requests("CreateSchedule")
@@ -31,6 +43,7 @@ def test_a_schedule_is_asked_for_with_everything_that_was_given(tenant_cli: Cli,
             source="sources/shop",
             kinds=[tasks.TASK_KIND_ANSWER, tasks.TASK_KIND_DOCUMENT],
             priority=tasks.TASK_PRIORITY_NORMAL,
+            ttl=timedelta(hours=2),
         ),
         cron=api.CronTrigger(expression="30 6 * * mon", time_zone="Europe/Berlin"),
         missed_policy=api.MISSED_POLICY_CATCH_UP,

@@ -56,6 +56,26 @@ def test_a_task_has_the_priority_that_was_asked_for(tenant_cli: Cli, script: Scr
     assert script.tasks_created[0].task.priority == tasks_pb2.TASK_PRIORITY_HIGH
 
 
+@pytest.mark.parametrize("command", ["ask", "faq", "change"])
+def test_a_task_has_the_time_to_live_that_was_asked_for(tenant_cli: Cli, script: Script, command: str) -> None:
+    tenant_cli(command, "How?", "--source", "shop", "--ttl", "30m")
+
+    assert script.tasks_created[0].task.ttl.seconds == 1800
+
+
+def test_a_task_without_a_time_to_live_may_take_any_time(tenant_cli: Cli, script: Script) -> None:
+    tenant_cli("ask", "How?", "--source", "shop")
+
+    assert not script.tasks_created[0].task.HasField("ttl")
+
+
+def test_a_time_to_live_that_is_no_duration_is_refused(tenant_cli: Cli, script: Script) -> None:
+    said = tenant_cli("ask", "How?", "--source", "shop", "--ttl", "soon")
+
+    assert (said.code, script.tasks_created) == (2, [])
+    assert "--ttl" in said.err
+
+
 def test_the_only_source_needs_no_name(tenant_cli: Cli, script: Script) -> None:
     tenant_cli("ask", "How?")
 

@@ -35,6 +35,7 @@ class TaskRequested(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     BRANCH_FIELD_NUMBER: _builtins.int
     BASE_COMMIT_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     instruction: _builtins.str
     source: _builtins.str
     priority: _tasks_pb2.TaskPriority.ValueType
@@ -44,6 +45,10 @@ class TaskRequested(_message.Message):
     """The commit that the task works at; empty for the source's newest."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_tasks_pb2.TaskKind.ValueType]: ...
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ends, if it has not by then; absent for never."""
+
     def __init__(
         self,
         *,
@@ -53,10 +58,11 @@ class TaskRequested(_message.Message):
         priority: _tasks_pb2.TaskPriority.ValueType = ...,
         branch: _builtins.str = ...,
         base_commit: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_commit", b"base_commit", "branch", b"branch", "instruction", b"instruction", "kinds", b"kinds", "priority", b"priority", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_commit", b"base_commit", "branch", b"branch", "expire_time", b"expire_time", "instruction", b"instruction", "kinds", b"kinds", "priority", b"priority", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -193,6 +199,28 @@ class TaskCancelled(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TaskCancelled: _TypeAlias = TaskCancelled  # noqa: Y015
+
+@_typing.final
+class TaskExpired(_message.Message):
+    """orchestrator: not ended when its time was over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> _tasks_pb2.TaskEvent: ...
+    def __init__(
+        self,
+        *,
+        event: _tasks_pb2.TaskEvent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskExpired: _TypeAlias = TaskExpired  # noqa: Y015
 
 @_typing.final
 class TaskWaitingForApproval(_message.Message):
@@ -876,6 +904,23 @@ class StartTask(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StartTask: _TypeAlias = StartTask  # noqa: Y015
+
+@_typing.final
+class ExpireTask(_message.Message):
+    """orchestrator to itself: the task's time is over; a task that is being delivered goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpireTask: _TypeAlias = ExpireTask  # noqa: Y015
 
 @_typing.final
 class StepTimedOut(_message.Message):

@@ -22,12 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from morningai.api.options.v1 import options_pb2 as morningai_dot_api_dot_options_dot_v1_dot_options__pb2
 from morningai.api.tasks.v1 import approvals_pb2 as morningai_dot_api_dot_tasks_dot_v1_dot_approvals__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"morningai/api/tasks/v1/tasks.proto\x12\x16morningai.api.tasks.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&morningai/api/options/v1/options.proto\x1a&morningai/api/tasks/v1/approvals.proto\"X\n\nQueuePlace\x12\x10\n\x08position\x18\x01 \x01(\x05\x12\x38\n\x14\x65stimated_start_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\":\n\x07\x46\x61ilure\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06remedy\x18\x03 \x01(\t\"\xb7\x02\n\x04Step\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x30\n\x05state\x18\x03 \x01(\x0e\x32!.morningai.api.tasks.v1.StepState\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06result\x18\x06 \x01(\t\x12\x0f\n\x07summary\x18\x07 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x08 \x01(\t\x12\r\n\x05model\x18\t \x01(\t\x12\x30\n\x07\x66\x61ilure\x18\n \x01(\x0b\x32\x1f.morningai.api.tasks.v1.Failure\x12\x0e\n\x06\x63ommit\x18\x1e \x01(\t\"*\n\x08\x44\x65livery\x12\x0e\n\x06\x62ranch\x18\x01 \x01(\t\x12\x0e\n\x06\x63ommit\x18\x02 \x01(\t\"\xd7\x04\n\x04Task\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0binstruction\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12/\n\x05kinds\x18\x04 \x03(\x0e\x32 .morningai.api.tasks.v1.TaskKind\x12\x30\n\x05state\x18\x05 \x01(\x0e\x32!.morningai.api.tasks.v1.TaskState\x12+\n\x05steps\x18\x06 \x03(\x0b\x32\x1c.morningai.api.tasks.v1.Step\x12\x30\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x1f.morningai.api.tasks.v1.Failure\x12\x10\n\x08trace_id\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x08priority\x18\x14 \x01(\x0e\x32$.morningai.api.tasks.v1.TaskPriority\x12\x37\n\x0bqueue_place\x18\x15 \x01(\x0b\x32\".morningai.api.tasks.v1.QueuePlace\x12\x32\n\x08\x64\x65livery\x18\x1e \x01(\x0b\x32 .morningai.api.tasks.v1.Delivery\x12\x13\n\x0b\x62\x61se_commit\x18\x1f \x01(\t\"\xbe\x02\n\tTaskEvent\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04type\x18\x04 \x01(\t\x12\x10\n\x08trace_id\x18\x05 \x01(\t\x12\x35\n\ntask_state\x18\x06 \x01(\x0e\x32!.morningai.api.tasks.v1.TaskState\x12*\n\x04step\x18\x07 \x01(\x0b\x32\x1c.morningai.api.tasks.v1.Step\x12\x30\n\x07\x66\x61ilure\x18\x08 \x01(\x0b\x32\x1f.morningai.api.tasks.v1.Failure\x12\x32\n\x08\x61pproval\x18\t \x01(\x0b\x32 .morningai.api.tasks.v1.Approval\"S\n\x11\x43reateTaskRequest\x12*\n\x04task\x18\x01 \x01(\x0b\x32\x1c.morningai.api.tasks.v1.Task\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x1e\n\x0eGetTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"9\n\x10ListTasksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x11ListTasksResponse\x12+\n\x05tasks\x18\x01 \x03(\x0b\x32\x1c.morningai.api.tasks.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"8\n\x10WatchTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"^\n\x15ListTaskEventsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08trace_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"d\n\x16ListTaskEventsResponse\x12\x31\n\x06\x65vents\x18\x01 \x03(\x0b\x32!.morningai.api.tasks.v1.TaskEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x11\x43\x61ncelTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x14\n\x12\x43\x61ncelTaskResponse*|\n\x08TaskKind\x12\x19\n\x15TASK_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10TASK_KIND_ANSWER\x10\x01\x12\x11\n\rTASK_KIND_FAQ\x10\x02\x12\x16\n\x12TASK_KIND_DOCUMENT\x10\x03\x12\x14\n\x10TASK_KIND_CHANGE\x10\x04*\xff\x01\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11TASK_STATE_QUEUED\x10\x01\x12\x16\n\x12TASK_STATE_RUNNING\x10\x02\x12#\n\x1fTASK_STATE_WAITING_FOR_APPROVAL\x10\x03\x12\x18\n\x14TASK_STATE_SUCCEEDED\x10\x04\x12\x1f\n\x1bTASK_STATE_PARTLY_SUCCEEDED\x10\x05\x12\x15\n\x11TASK_STATE_FAILED\x10\x06\x12\x18\n\x14TASK_STATE_CANCELLED\x10\x07\x12\x16\n\x12TASK_STATE_EXPIRED\x10\x08*v\n\x0cTaskPriority\x12\x1d\n\x19TASK_PRIORITY_UNSPECIFIED\x10\x00\x12\x15\n\x11TASK_PRIORITY_LOW\x10\x01\x12\x18\n\x14TASK_PRIORITY_NORMAL\x10\x02\x12\x16\n\x12TASK_PRIORITY_HIGH\x10\x03*\x8a\x01\n\tStepState\x12\x1a\n\x16STEP_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12STEP_STATE_RUNNING\x10\x01\x12\x18\n\x14STEP_STATE_SUCCEEDED\x10\x02\x12\x15\n\x11STEP_STATE_FAILED\x10\x03\x12\x18\n\x14STEP_STATE_CANCELLED\x10\x04\x32\xba\n\n\x0bTaskService\x12j\n\nCreateTask\x12).morningai.api.tasks.v1.CreateTaskRequest\x1a\x1c.morningai.api.tasks.v1.Task\"\x13\x8a\xb5\x18\x0btasks.write\xa0\xb5\x18\x03\x12_\n\x07GetTask\x12&.morningai.api.tasks.v1.GetTaskRequest\x1a\x1c.morningai.api.tasks.v1.Task\"\x0e\x8a\xb5\x18\ntasks.read\x12p\n\tListTasks\x12(.morningai.api.tasks.v1.ListTasksRequest\x1a).morningai.api.tasks.v1.ListTasksResponse\"\x0e\x8a\xb5\x18\ntasks.read\x12j\n\tWatchTask\x12(.morningai.api.tasks.v1.WatchTaskRequest\x1a!.morningai.api.tasks.v1.TaskEvent\"\x0e\x8a\xb5\x18\ntasks.read0\x01\x12\x7f\n\x0eListTaskEvents\x12-.morningai.api.tasks.v1.ListTaskEventsRequest\x1a..morningai.api.tasks.v1.ListTaskEventsResponse\"\x0e\x8a\xb5\x18\ntasks.read\x12t\n\nCancelTask\x12).morningai.api.tasks.v1.CancelTaskRequest\x1a*.morningai.api.tasks.v1.CancelTaskResponse\"\x0f\x8a\xb5\x18\x0btasks.write\x12|\n\rListApprovals\x12,.morningai.api.tasks.v1.ListApprovalsRequest\x1a-.morningai.api.tasks.v1.ListApprovalsResponse\"\x0e\x8a\xb5\x18\ntasks.read\x12k\n\x0bGetApproval\x12*.morningai.api.tasks.v1.GetApprovalRequest\x1a .morningai.api.tasks.v1.Approval\"\x0e\x8a\xb5\x18\ntasks.read\x12\x85\x01\n\x0b\x41pproveTask\x12*.morningai.api.tasks.v1.ApproveTaskRequest\x1a .morningai.api.tasks.v1.Approval\"(\x8a\xb5\x18\x0f\x61pprovals.write\xaa\xb5\x18\x11\x61pprovals.approve\x12\x82\x01\n\nRejectTask\x12).morningai.api.tasks.v1.RejectTaskRequest\x1a .morningai.api.tasks.v1.Approval\"\'\x8a\xb5\x18\x0f\x61pprovals.write\xaa\xb5\x18\x10\x61pprovals.reject\x12\x90\x01\n\x10\x44\x65legateApproval\x12/.morningai.api.tasks.v1.DelegateApprovalRequest\x1a .morningai.api.tasks.v1.Approval\")\x8a\xb5\x18\x0f\x61pprovals.write\xaa\xb5\x18\x12\x61pprovals.delegateb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"morningai/api/tasks/v1/tasks.proto\x12\x16morningai.api.tasks.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&morningai/api/options/v1/options.proto\x1a&morningai/api/tasks/v1/approvals.proto\"X\n\nQueuePlace\x12\x10\n\x08position\x18\x01 \x01(\x05\x12\x38\n\x14\x65stimated_start_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\":\n\x07\x46\x61ilure\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06remedy\x18\x03 \x01(\t\".\n\x0cStepProgress\x12\x0f\n\x07percent\x18\x01 \x01(\x05\x12\r\n\x05stage\x18\x02 \x01(\t\"\xef\x02\n\x04Step\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x30\n\x05state\x18\x03 \x01(\x0e\x32!.morningai.api.tasks.v1.StepState\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06result\x18\x06 \x01(\t\x12\x0f\n\x07summary\x18\x07 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x08 \x01(\t\x12\r\n\x05model\x18\t \x01(\t\x12\x30\n\x07\x66\x61ilure\x18\n \x01(\x0b\x32\x1f.morningai.api.tasks.v1.Failure\x12\x0e\n\x06\x63ommit\x18\x1e \x01(\t\x12\x36\n\x08progress\x18( \x01(\x0b\x32$.morningai.api.tasks.v1.StepProgress\"*\n\x08\x44\x65livery\x12\x0e\n\x06\x62ranch\x18\x01 \x01(\t\x12\x0e\n\x06\x63ommit\x18\x02 \x01(\t\"\xb0\x05\n\x04Task\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0binstruction\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12/\n\x05kinds\x18\x04 \x03(\x0e\x32 .morningai.api.tasks.v1.TaskKind\x12\x30\n\x05state\x18\x05 \x01(\x0e\x32!.morningai.api.tasks.v1.TaskState\x12+\n\x05steps\x18\x06 \x03(\x0b\x32\x1c.morningai.api.tasks.v1.Step\x12\x30\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x1f.morningai.api.tasks.v1.Failure\x12\x10\n\x08trace_id\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x08priority\x18\x14 \x01(\x0e\x32$.morningai.api.tasks.v1.TaskPriority\x12\x37\n\x0bqueue_place\x18\x15 \x01(\x0b\x32\".morningai.api.tasks.v1.QueuePlace\x12\x32\n\x08\x64\x65livery\x18\x1e \x01(\x0b\x32 .morningai.api.tasks.v1.Delivery\x12\x13\n\x0b\x62\x61se_commit\x18\x1f \x01(\t\x12&\n\x03ttl\x18( \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x65xpire_time\x18) \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbe\x02\n\tTaskEvent\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04type\x18\x04 \x01(\t\x12\x10\n\x08trace_id\x18\x05 \x01(\t\x12\x35\n\ntask_state\x18\x06 \x01(\x0e\x32!.morningai.api.tasks.v1.TaskState\x12*\n\x04step\x18\x07 \x01(\x0b\x32\x1c.morningai.api.tasks.v1.Step\x12\x30\n\x07\x66\x61ilure\x18\x08 \x01(\x0b\x32\x1f.morningai.api.tasks.v1.Failure\x12\x32\n\x08\x61pproval\x18\t \x01(\x0b\x32 .morningai.api.tasks.v1.Approval\"S\n\x11\x43reateTaskRequest\x12*\n\x04task\x18\x01 \x01(\x0b\x32\x1c.morningai.api.tasks.v1.Task\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x1e\n\x0eGetTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"9\n\x10ListTasksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x11ListTasksResponse\x12+\n\x05tasks\x18\x01 \x03(\x0b\x32\x1c.morningai.api.tasks.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"J\n\x10WatchTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12\x10\n\x08progress\x18( \x01(\x08\"^\n\x15ListTaskEventsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08trace_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"d\n\x16ListTaskEventsResponse\x12\x31\n\x06\x65vents\x18\x01 \x03(\x0b\x32!.morningai.api.tasks.v1.TaskEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x11\x43\x61ncelTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x14\n\x12\x43\x61ncelTaskResponse*|\n\x08TaskKind\x12\x19\n\x15TASK_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10TASK_KIND_ANSWER\x10\x01\x12\x11\n\rTASK_KIND_FAQ\x10\x02\x12\x16\n\x12TASK_KIND_DOCUMENT\x10\x03\x12\x14\n\x10TASK_KIND_CHANGE\x10\x04*\xff\x01\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11TASK_STATE_QUEUED\x10\x01\x12\x16\n\x12TASK_STATE_RUNNING\x10\x02\x12#\n\x1fTASK_STATE_WAITING_FOR_APPROVAL\x10\x03\x12\x18\n\x14TASK_STATE_SUCCEEDED\x10\x04\x12\x1f\n\x1bTASK_STATE_PARTLY_SUCCEEDED\x10\x05\x12\x15\n\x11TASK_STATE_FAILED\x10\x06\x12\x18\n\x14TASK_STATE_CANCELLED\x10\x07\x12\x16\n\x12TASK_STATE_EXPIRED\x10\x08*v\n\x0cTaskPriority\x12\x1d\n\x19TASK_PRIORITY_UNSPECIFIED\x10\x00\x12\x15\n\x11TASK_PRIORITY_LOW\x10\x01\x12\x18\n\x14TASK_PRIORITY_NORMAL\x10\x02\x12\x16\n\x12TASK_PRIORITY_HIGH\x10\x03*\x8a\x01\n\tStepState\x12\x1a\n\x16STEP_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12STEP_STATE_RUNNING\x10\x01\x12\x18\n\x14STEP_STATE_SUCCEEDED\x10\x02\x12\x15\n\x11STEP_STATE_FAILED\x10\x03\x12\x18\n\x14STEP_STATE_CANCELLED\x10\x04\x32\xba\n\n\x0bTaskService\x12j\n\nCreateTask\x12).morningai.api.tasks.v1.CreateTaskRequest\x1a\x1c.morningai.api.tasks.v1.Task\"\x13\x8a\xb5\x18\x0btasks.write\xa0\xb5\x18\x03\x12_\n\x07GetTask\x12&.morningai.api.tasks.v1.GetTaskRequest\x1a\x1c.morningai.api.tasks.v1.Task\"\x0e\x8a\xb5\x18\ntasks.read\x12p\n\tListTasks\x12(.morningai.api.tasks.v1.ListTasksRequest\x1a).morningai.api.tasks.v1.ListTasksResponse\"\x0e\x8a\xb5\x18\ntasks.read\x12j\n\tWatchTask\x12(.morningai.api.tasks.v1.WatchTaskRequest\x1a!.morningai.api.tasks.v1.TaskEvent\"\x0e\x8a\xb5\x18\ntasks.read0\x01\x12\x7f\n\x0eListTaskEvents\x12-.morningai.api.tasks.v1.ListTaskEventsRequest\x1a..morningai.api.tasks.v1.ListTaskEventsResponse\"\x0e\x8a\xb5\x18\ntasks.read\x12t\n\nCancelTask\x12).morningai.api.tasks.v1.CancelTaskRequest\x1a*.morningai.api.tasks.v1.CancelTaskResponse\"\x0f\x8a\xb5\x18\x0btasks.write\x12|\n\rListApprovals\x12,.morningai.api.tasks.v1.ListApprovalsRequest\x1a-.morningai.api.tasks.v1.ListApprovalsResponse\"\x0e\x8a\xb5\x18\ntasks.read\x12k\n\x0bGetApproval\x12*.morningai.api.tasks.v1.GetApprovalRequest\x1a .morningai.api.tasks.v1.Approval\"\x0e\x8a\xb5\x18\ntasks.read\x12\x85\x01\n\x0b\x41pproveTask\x12*.morningai.api.tasks.v1.ApproveTaskRequest\x1a .morningai.api.tasks.v1.Approval\"(\x8a\xb5\x18\x0f\x61pprovals.write\xaa\xb5\x18\x11\x61pprovals.approve\x12\x82\x01\n\nRejectTask\x12).morningai.api.tasks.v1.RejectTaskRequest\x1a .morningai.api.tasks.v1.Approval\"\'\x8a\xb5\x18\x0f\x61pprovals.write\xaa\xb5\x18\x10\x61pprovals.reject\x12\x90\x01\n\x10\x44\x65legateApproval\x12/.morningai.api.tasks.v1.DelegateApprovalRequest\x1a .morningai.api.tasks.v1.Approval\")\x8a\xb5\x18\x0f\x61pprovals.write\xaa\xb5\x18\x12\x61pprovals.delegateb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,44 +57,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TASKSERVICE'].methods_by_name['RejectTask']._serialized_options = b'\212\265\030\017approvals.write\252\265\030\020approvals.reject'
   _globals['_TASKSERVICE'].methods_by_name['DelegateApproval']._loaded_options = None
   _globals['_TASKSERVICE'].methods_by_name['DelegateApproval']._serialized_options = b'\212\265\030\017approvals.write\252\265\030\022approvals.delegate'
-  _globals['_TASKKIND']._serialized_start=2186
-  _globals['_TASKKIND']._serialized_end=2310
-  _globals['_TASKSTATE']._serialized_start=2313
-  _globals['_TASKSTATE']._serialized_end=2568
-  _globals['_TASKPRIORITY']._serialized_start=2570
-  _globals['_TASKPRIORITY']._serialized_end=2688
-  _globals['_STEPSTATE']._serialized_start=2691
-  _globals['_STEPSTATE']._serialized_end=2829
-  _globals['_QUEUEPLACE']._serialized_start=175
-  _globals['_QUEUEPLACE']._serialized_end=263
-  _globals['_FAILURE']._serialized_start=265
-  _globals['_FAILURE']._serialized_end=323
-  _globals['_STEP']._serialized_start=326
-  _globals['_STEP']._serialized_end=637
-  _globals['_DELIVERY']._serialized_start=639
-  _globals['_DELIVERY']._serialized_end=681
-  _globals['_TASK']._serialized_start=684
-  _globals['_TASK']._serialized_end=1283
-  _globals['_TASKEVENT']._serialized_start=1286
-  _globals['_TASKEVENT']._serialized_end=1604
-  _globals['_CREATETASKREQUEST']._serialized_start=1606
-  _globals['_CREATETASKREQUEST']._serialized_end=1689
-  _globals['_GETTASKREQUEST']._serialized_start=1691
-  _globals['_GETTASKREQUEST']._serialized_end=1721
-  _globals['_LISTTASKSREQUEST']._serialized_start=1723
-  _globals['_LISTTASKSREQUEST']._serialized_end=1780
-  _globals['_LISTTASKSRESPONSE']._serialized_start=1782
-  _globals['_LISTTASKSRESPONSE']._serialized_end=1871
-  _globals['_WATCHTASKREQUEST']._serialized_start=1873
-  _globals['_WATCHTASKREQUEST']._serialized_end=1929
-  _globals['_LISTTASKEVENTSREQUEST']._serialized_start=1931
-  _globals['_LISTTASKEVENTSREQUEST']._serialized_end=2025
-  _globals['_LISTTASKEVENTSRESPONSE']._serialized_start=2027
-  _globals['_LISTTASKEVENTSRESPONSE']._serialized_end=2127
-  _globals['_CANCELTASKREQUEST']._serialized_start=2129
-  _globals['_CANCELTASKREQUEST']._serialized_end=2162
-  _globals['_CANCELTASKRESPONSE']._serialized_start=2164
-  _globals['_CANCELTASKRESPONSE']._serialized_end=2184
-  _globals['_TASKSERVICE']._serialized_start=2832
-  _globals['_TASKSERVICE']._serialized_end=4170
+  _globals['_TASKKIND']._serialized_start=2429
+  _globals['_TASKKIND']._serialized_end=2553
+  _globals['_TASKSTATE']._serialized_start=2556
+  _globals['_TASKSTATE']._serialized_end=2811
+  _globals['_TASKPRIORITY']._serialized_start=2813
+  _globals['_TASKPRIORITY']._serialized_end=2931
+  _globals['_STEPSTATE']._serialized_start=2934
+  _globals['_STEPSTATE']._serialized_end=3072
+  _globals['_QUEUEPLACE']._serialized_start=207
+  _globals['_QUEUEPLACE']._serialized_end=295
+  _globals['_FAILURE']._serialized_start=297
+  _globals['_FAILURE']._serialized_end=355
+  _globals['_STEPPROGRESS']._serialized_start=357
+  _globals['_STEPPROGRESS']._serialized_end=403
+  _globals['_STEP']._serialized_start=406
+  _globals['_STEP']._serialized_end=773
+  _globals['_DELIVERY']._serialized_start=775
+  _globals['_DELIVERY']._serialized_end=817
+  _globals['_TASK']._serialized_start=820
+  _globals['_TASK']._serialized_end=1508
+  _globals['_TASKEVENT']._serialized_start=1511
+  _globals['_TASKEVENT']._serialized_end=1829
+  _globals['_CREATETASKREQUEST']._serialized_start=1831
+  _globals['_CREATETASKREQUEST']._serialized_end=1914
+  _globals['_GETTASKREQUEST']._serialized_start=1916
+  _globals['_GETTASKREQUEST']._serialized_end=1946
+  _globals['_LISTTASKSREQUEST']._serialized_start=1948
+  _globals['_LISTTASKSREQUEST']._serialized_end=2005
+  _globals['_LISTTASKSRESPONSE']._serialized_start=2007
+  _globals['_LISTTASKSRESPONSE']._serialized_end=2096
+  _globals['_WATCHTASKREQUEST']._serialized_start=2098
+  _globals['_WATCHTASKREQUEST']._serialized_end=2172
+  _globals['_LISTTASKEVENTSREQUEST']._serialized_start=2174
+  _globals['_LISTTASKEVENTSREQUEST']._serialized_end=2268
+  _globals['_LISTTASKEVENTSRESPONSE']._serialized_start=2270
+  _globals['_LISTTASKEVENTSRESPONSE']._serialized_end=2370
+  _globals['_CANCELTASKREQUEST']._serialized_start=2372
+  _globals['_CANCELTASKREQUEST']._serialized_end=2405
+  _globals['_CANCELTASKRESPONSE']._serialized_start=2407
+  _globals['_CANCELTASKRESPONSE']._serialized_end=2427
+  _globals['_TASKSERVICE']._serialized_start=3075
+  _globals['_TASKSERVICE']._serialized_end=4413
 # @@protoc_insertion_point(module_scope)

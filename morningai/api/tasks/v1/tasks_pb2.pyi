@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -169,6 +170,32 @@ class Failure(_message.Message):
 Global___Failure: _TypeAlias = Failure  # noqa: Y015
 
 @_typing.final
+class StepProgress(_message.Message):
+    """How far a running step is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERCENT_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    percent: _builtins.int
+    """0 to 100."""
+    stage: _builtins.str
+    """One line, e.g. "reading 40 files"."""
+    def __init__(
+        self,
+        *,
+        percent: _builtins.int = ...,
+        stage: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["percent", b"percent", "stage", b"stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StepProgress: _TypeAlias = StepProgress  # noqa: Y015
+
+@_typing.final
 class Step(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -183,6 +210,7 @@ class Step(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     COMMIT_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     """"index", "answer", "faq", "document", "change", "publish" or "deliver"."""
     service: _builtins.str
@@ -202,6 +230,10 @@ class Step(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def failure(self) -> Global___Failure: ...
+    @_builtins.property
+    def progress(self) -> Global___StepProgress:
+        """While it runs and it is known: not kept, so absent from events of the feed."""
+
     def __init__(
         self,
         *,
@@ -216,10 +248,11 @@ class Step(_message.Message):
         model: _builtins.str = ...,
         failure: Global___Failure | None = ...,
         commit: _builtins.str = ...,
+        progress: Global___StepProgress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "failure", b"failure", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "failure", b"failure", "progress", b"progress", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "end_time", b"end_time", "engine", b"engine", "failure", b"failure", "model", b"model", "result", b"result", "service", b"service", "start_time", b"start_time", "state", b"state", "step", b"step", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "end_time", b"end_time", "engine", b"engine", "failure", b"failure", "model", b"model", "progress", b"progress", "result", b"result", "service", b"service", "start_time", b"start_time", "state", b"state", "step", b"step", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -270,6 +303,8 @@ class Task(_message.Message):
     QUEUE_PLACE_FIELD_NUMBER: _builtins.int
     DELIVERY_FIELD_NUMBER: _builtins.int
     BASE_COMMIT_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tasks/{task}"""
     instruction: _builtins.str
@@ -300,6 +335,14 @@ class Task(_message.Message):
     def delivery(self) -> Global___Delivery:
         """Only with the kind CHANGE and a source that has a remote; absent, the change stays in MorningAI."""
 
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """How long it may take, waiting in the queue and for approvals included: 1 second to 28 days; absent for any time. Input only."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ends as EXPIRED, unless it has ended or is being delivered by then. Output only."""
+
     def __init__(
         self,
         *,
@@ -318,10 +361,12 @@ class Task(_message.Message):
         queue_place: Global___QueuePlace | None = ...,
         delivery: Global___Delivery | None = ...,
         base_commit: _builtins.str = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delivery", b"delivery", "end_time", b"end_time", "failure", b"failure", "queue_place", b"queue_place", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delivery", b"delivery", "end_time", b"end_time", "expire_time", b"expire_time", "failure", b"failure", "queue_place", b"queue_place", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_commit", b"base_commit", "create_time", b"create_time", "delivery", b"delivery", "end_time", b"end_time", "failure", b"failure", "instruction", b"instruction", "kinds", b"kinds", "name", b"name", "priority", b"priority", "queue_place", b"queue_place", "source", b"source", "state", b"state", "steps", b"steps", "trace_id", b"trace_id", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_commit", b"base_commit", "create_time", b"create_time", "delivery", b"delivery", "end_time", b"end_time", "expire_time", b"expire_time", "failure", b"failure", "instruction", b"instruction", "kinds", b"kinds", "name", b"name", "priority", b"priority", "queue_place", b"queue_place", "source", b"source", "state", b"state", "steps", b"steps", "trace_id", b"trace_id", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -475,17 +520,21 @@ class WatchTaskRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     after_sequence: _builtins.int
+    progress: _builtins.bool
+    """Also stream ticks: events of the type "step.progressed" without a sequence, of which any may be missing."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         after_sequence: _builtins.int = ...,
+        progress: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "name", b"name", "progress", b"progress"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

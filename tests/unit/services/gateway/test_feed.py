@@ -10,8 +10,9 @@ import pytest
 
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.db.session import Database, Session
+from morningai.ending import end
 from morningai.errors import Unauthenticated
-from services.gateway.feed import LOOK_AGAIN_SECONDS, MOST_ARRIVED, Feed
+from services.gateway.feed import LOOK_AGAIN_SECONDS, MOST_ARRIVED, PROGRESS_SECONDS, Feed
 
 WATCHED, OTHER, TENANT = UUID(int=1), UUID(int=2), UUID(int=3)
 
@@ -151,3 +152,37 @@ async def test_a_watch_of_the_tenant_is_told_once_of_what_was_committed_here() -
         assert await watch.told(seconds=0.1)
         assert not await watch.told(seconds=0.01)
         assert not await other.told(seconds=0.01)
+
+
+async def test_ticks_do_not_keep_a_watch_from_looking_again() -> None:
+    feed, kept, tenant = Feed(), Kept(), UUID(int=7)
+    given: asyncio.Queue[int] = asyncio.Queue()
+
+    async def watch() -> None:
+        async for one in feed.events(cast(Database, kept), prove, WATCHED, after=0, ticks_of=tenant):
+            given.put_nowait(one.sequence)
+
+    async def tick() -> None:
+        while True:
+            feed.ticked(tenant, WATCHED, api.TaskEvent(step=api.Step(step="answer")))
+            await asyncio.sleep(0.1)
+
+    watching = asyncio.create_task(watch())
+    await kept.looked.wait()
+    kept.events = [event(1)]
+    ticking = asyncio.create_task(tick())
+    async with asyncio.timeout(LOOK_AGAIN_SECONDS + 3):
+        while await given.get() != 1:
+            pass
+    await end(watching, ticking)
+
+
+def test_progress_that_was_said_long_ago_is_not_known() -> None:
+    now = [100.0]
+    feed, tenant = Feed(clock=lambda: now[0]), UUID(int=7)
+    said = api.StepProgress(percent=40, stage="reading")
+    feed.ticked(tenant, WATCHED, api.TaskEvent(step=api.Step(step="answer", progress=said)))
+    assert feed.progress_of(tenant, WATCHED, "answer") == said
+    assert feed.progress_of(OTHER, WATCHED, "answer") is None
+    now[0] += PROGRESS_SECONDS + 1
+    assert feed.progress_of(tenant, WATCHED, "answer") is None
