@@ -46,7 +46,7 @@ def start(platform, tenant, database, eventually):
         if policy is not None:
             database.execute(POLICY.format(tenant.tenant_id, *policy))
         gateway = await platform(change=change or generated(), **handlers)
-        task_id = await request_task(gateway, tenant, kinds, branch)
+        task_id = await request_task(gateway, tenant, kinds, branch=branch)
         await eventually(lambda: state_of(database, task_id) in until)
         found = SimpleNamespace(task_id=task_id, reviewer=key_of(database, tenant, "mk_reviewer"))
         found.sessions = platform.orchestrator.database

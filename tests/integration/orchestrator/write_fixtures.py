@@ -43,7 +43,7 @@ async def test_write(platform, tenant, database, eventually, wave):
     set_policy(database, tenant, publishing=wave == "approval", unapproved_delivery=wave == "deliver")
     change = {"change": generated()} if wave in OF_CHANGES else {}
     gateway = await platform(**({step: handler} if handler else {}), **change)
-    wanted = ([api.TASK_KIND_CHANGE], BRANCH) if wave in OF_CHANGES else (ALL_KINDS,)
-    task_id = await request_task(gateway, tenant, *wanted)
+    kinds, branch = ([api.TASK_KIND_CHANGE], BRANCH) if wave in OF_CHANGES else (ALL_KINDS, "")
+    task_id = await request_task(gateway, tenant, kinds, branch=branch)
     await eventually(lambda: database.rows_of(RUNNING, {"task_id": task_id}) == [(step,)])
     write_task(database, task_id, f"graph-{NEWEST_GRAPH}-{wave}")
