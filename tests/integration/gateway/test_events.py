@@ -309,6 +309,24 @@ async def test_a_token_moves_on_though_nothing_is_heard(client, gateway, tenant,
     assert await ids_after(client, after_token=before.token) == [made]
 
 
+def roll_back(database):
+    """A transaction that has a number, and leaves nothing that a crash would not undo."""
+    with psycopg.connect(database.admin_dsn) as connection:
+        connection.execute("SELECT pg_current_xact_id()")
+        connection.rollback()
+
+
+async def test_no_token_counts_on_transactions_that_a_crash_undoes(client, gateway, tenant, database):
+    """PostgreSQL gives their numbers once more; only what was committed is sure to be below those to come."""
+    await applied(gateway, tenant, insert_task(tenant), 1)
+    roll_back(database)
+    _, end = await Watching(client, from_oldest=True).caught_up()
+    _, begin = await Watching(client).caught_up()
+    ((position, sequence),) = database.rows("SELECT feed_position, sequence FROM gateway.task_events")
+    tokens = EventTokens(KeyRing.parse(KEYS))
+    assert {tokens.read(tenant.tenant_id, token) for token in (end, begin)} == {FeedPlace(position, sequence)}
+
+
 def sweep(database):
     """What a sweep deletes after the shortest time that is allowed."""
     with psycopg.connect(database.dsn("gateway_relay"), autocommit=True) as connection:
