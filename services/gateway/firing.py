@@ -149,6 +149,7 @@ async def release_waiting(session: Session, task_id: UUID) -> None:
 async def _fire_or_wait(session: Session, schedule: Schedule, occasion: Occasion) -> None:
     policy = schedule.content.overlap_policy
     if policy is OverlapPolicy.ALLOW or await repository.newest_task_has_ended(session, schedule):
+        await _drop_waiting(session, schedule)
         await _fire(session, schedule, occasion)
     elif policy is OverlapPolicy.QUEUE:
         await _wait(session, schedule, occasion)
@@ -165,6 +166,14 @@ async def _wait(session: Session, schedule: Schedule, occasion: Occasion) -> Non
             session, events.FireWaiting(), task_id=schedule.schedule_id, to="gateway", due_at=outbox.HELD
         )
     await repository.set_waiting(session, schedule.schedule_id, Waiting(message_id, occasion))
+
+
+async def _drop_waiting(session: Session, schedule: Schedule) -> None:
+    """One that was let go and has not come yet, when a newer one is due."""
+    if schedule.waiting is not None:
+        await outbox.withdraw(session, schedule.waiting.message_id)
+        await repository.mark_skipped(session, schedule.schedule_id, schedule.waiting.occasion.time, why=REPLACED)
+        await repository.set_waiting(session, schedule.schedule_id, None)
 
 
 async def _fire(session: Session, schedule: Schedule, occasion: Occasion) -> None:
