@@ -55,6 +55,11 @@ SOURCE_GONE = Failure(
     message="The schedule's source does not exist any more.",
     remedy="Add it again and resume the schedule, or delete the schedule.",
 )
+NOT_ANSWERED = Failure(
+    reason="not_answered",
+    message="Where the branch is was asked, and not answered in time.",
+    remedy="It is asked again; if this stays, an operator finds the cause in the log of docs.",
+)
 OVERLAPS = Failure(
     reason="earlier_task_running",
     message="The schedule's task before it had not ended.",
@@ -105,6 +110,8 @@ async def _look(session: Session, schedule: Schedule, trigger: CommitTrigger, no
     elif watch.check_id is not None and watch.asked_at is not None and now - watch.asked_at < UNANSWERED:
         await outbox.send_again(session, watch.check_id)
     else:
+        if watch.check_id is not None:
+            await repository.fail_check(session, schedule.schedule_id, watch.check_id, NOT_ANSWERED, for_ever=False)
         question = events.CheckSource(source=schedule.content.task.source, branch=trigger.branch)
         check_id = await outbox.emit(session, question, task_id=schedule.schedule_id, to="docs")
         await repository.set_check(session, schedule.schedule_id, check_id)
