@@ -22,7 +22,8 @@ WITH ends AS (
 )
 SELECT ends.ceiling, coalesce(f.feed_position, 0) AS floor_position, coalesce(f.sequence, 0) AS floor_sequence,
   coalesce(last.feed_position, 0) AS last_position, coalesce(last.sequence, 0) AS last_sequence,
-  coalesce((SELECT max(feed_position) FROM task_events) >= ends.horizon, false) AS is_held,
+  coalesce(CASE WHEN %(task_id)s::uuid IS NULL THEN (SELECT max(feed_position) FROM task_events)
+    ELSE (SELECT max(feed_position) FROM task_events WHERE task_id = %(task_id)s::uuid) END >= ends.horizon, false) AS is_held,
   (SELECT t.ended_at IS NOT NULL FROM tasks AS t WHERE t.task_id = %(task_id)s) AS has_ended,
   e.feed_position, e.sequence, e.event_id, e.type, e.event, e.found
 FROM ends LEFT JOIN feed_floors AS f ON true LEFT JOIN LATERAL (

@@ -279,6 +279,18 @@ async def test_a_watch_of_one_task_ends_with_it(client, gateway, tenant):
     assert [response.HasField("event") for response in responses] in ([], [False])
 
 
+async def test_a_watch_of_an_ended_task_does_not_wait_for_other_tasks(client, gateway, tenant):
+    task, slow, fast = insert_task(tenant), insert_task(tenant), insert_task(tenant)
+    ended = await applied(gateway, tenant, task, 1, events.TaskSucceeded, tasks.TASK_STATE_SUCCEEDED)
+    async with gateway.tenant_session(tenant.grant()) as session:
+        await apply(session, slow, 1)
+        await applied(gateway, tenant, fast, 1)
+        watching = Watching(client, task=task, from_oldest=True)
+        assert (await watching.next_event()).event.id == ended
+        assert not (await watching.next()).HasField("event")
+        assert await watching.next() is grpc.aio.EOF
+
+
 async def test_many_events_come_in_pages(client, gateway, tenant, monkeypatch):
     monkeypatch.setattr(repository, "MOST_EVENTS", 3)
     task = insert_task(tenant)
