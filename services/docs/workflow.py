@@ -15,7 +15,7 @@ from morningai.api.tasks.v1 import tasks_pb2 as tasks
 from morningai.bus import outbox
 from morningai.bus.work import Finish, Work
 from morningai.db.session import Database, Session
-from morningai.errors import InvalidInput, NotFound, Outage, Unavailable, plain
+from morningai.errors import NotFound, Outage, Permanent, TaskEnded, Unavailable, plain
 from morningai.evidence.documents import EXTRACTIVE, DocumentMetadata, compose_document
 from morningai.evidence.extractive import answer_extractively
 from morningai.evidence.model import Answer, Fact, Passage
@@ -51,8 +51,8 @@ async def check_source(work: Work, message: events.CheckSource, *, database: Dat
             tenant_id = session.tenant_id
         work.progress(0.1, f"asking {source.repository}")
         checked.commit = await stores.newest_commit(database, work.proof, tenant_id, source, branch=message.branch)
-    except (NotFound, InvalidInput, Unavailable) as error:
-        if isinstance(error, Outage):
+    except (Permanent, Unavailable) as error:
+        if isinstance(error, (Outage, TaskEnded)):
             raise
         checked.failure.MergeFrom(
             tasks.Failure(reason=error.reason.lower(), message=plain(error.message), remedy=plain(error.remedy))

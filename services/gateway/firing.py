@@ -55,6 +55,11 @@ SOURCE_GONE = Failure(
     message="The schedule's source does not exist any more.",
     remedy="Add it again and resume the schedule, or delete the schedule.",
 )
+NOT_ANSWERED = Failure(
+    reason="not_answered",
+    message="Where the branch is was asked, and not answered in time.",
+    remedy="It is asked again; if this stays, an operator finds the cause in the log of docs.",
+)
 OVERLAPS = Failure(
     reason="earlier_task_running",
     message="The schedule's task before it had not ended.",
@@ -105,6 +110,8 @@ async def _look(session: Session, schedule: Schedule, trigger: CommitTrigger, no
     elif watch.check_id is not None and watch.asked_at is not None and now - watch.asked_at < UNANSWERED:
         await outbox.send_again(session, watch.check_id)
     else:
+        if watch.check_id is not None:
+            await repository.fail_check(session, schedule.schedule_id, watch.check_id, NOT_ANSWERED, for_ever=False)
         question = events.CheckSource(source=schedule.content.task.source, branch=trigger.branch)
         check_id = await outbox.emit(session, question, task_id=schedule.schedule_id, to="docs")
         await repository.set_check(session, schedule.schedule_id, check_id)
@@ -149,6 +156,7 @@ async def release_waiting(session: Session, task_id: UUID) -> None:
 async def _fire_or_wait(session: Session, schedule: Schedule, occasion: Occasion) -> None:
     policy = schedule.content.overlap_policy
     if policy is OverlapPolicy.ALLOW or await repository.newest_task_has_ended(session, schedule):
+        await _drop_waiting(session, schedule)
         await _fire(session, schedule, occasion)
     elif policy is OverlapPolicy.QUEUE:
         await _wait(session, schedule, occasion)
@@ -165,6 +173,14 @@ async def _wait(session: Session, schedule: Schedule, occasion: Occasion) -> Non
             session, events.FireWaiting(), task_id=schedule.schedule_id, to="gateway", due_at=outbox.HELD
         )
     await repository.set_waiting(session, schedule.schedule_id, Waiting(message_id, occasion))
+
+
+async def _drop_waiting(session: Session, schedule: Schedule) -> None:
+    """One that was let go and has not come yet, when a newer one is due."""
+    if schedule.waiting is not None:
+        await outbox.withdraw(session, schedule.waiting.message_id)
+        await repository.mark_skipped(session, schedule.schedule_id, schedule.waiting.occasion.time, why=REPLACED)
+        await repository.set_waiting(session, schedule.schedule_id, None)
 
 
 async def _fire(session: Session, schedule: Schedule, occasion: Occasion) -> None:

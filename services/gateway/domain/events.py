@@ -6,19 +6,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
-LAST_SEQUENCE = 2**63 - 1
-
 
 class FeedPlace(NamedTuple):
-    """After an event, or after all that one transaction applied."""
+    """After an event."""
 
     position: int
     sequence: int
-
-    @classmethod
-    def below(cls, horizon: int) -> FeedPlace:
-        """After everything that was applied by transactions before this one."""
-        return cls(horizon - 1, LAST_SEQUENCE)
 
 
 @dataclass(frozen=True)
@@ -41,7 +34,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class FeedEnds:
-    """Everything at the floor or before it may be deleted; everything before the end has come."""
+    """Everything at the floor or before it may be deleted; everything up to the end has come."""
 
     floor: FeedPlace
     end: FeedPlace

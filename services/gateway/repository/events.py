@@ -37,7 +37,8 @@ async def list_feed(session: Session, wanted: Wanted, *, after: FeedPlace) -> Fe
 
 
 def _ends(row: DictRow) -> FeedEnds:
-    return FeedEnds(FeedPlace(row["floor_position"], row["floor_sequence"]), FeedPlace.below(row["horizon"]))
+    floor = FeedPlace(row["floor_position"], row["floor_sequence"])
+    return FeedEnds(floor, max(floor, FeedPlace(row["last_position"], row["last_sequence"])))
 
 
 def _event(row: DictRow) -> FeedEvent:

@@ -20,7 +20,8 @@ from morningai.secrets.key_ring import KeyRing, make_key
 from morningai.secrets.vault import Vault
 from services.docs import repository
 from services.docs.app import DOCUMENT_PROMPT
-from services.docs.domain import parse_remote
+from services.docs.credentials import set_credential
+from services.docs.domain import Credential, parse_remote
 from services.docs.git.remote import RemoteAccess, read_branch
 from services.docs.handlers import make_handlers
 from services.docs.settings import Settings
@@ -140,6 +141,15 @@ async def test_docs_answers_why_it_cannot_look(platform, ask, tenant, server):
     answer = await ask(events.CheckSource(source="sources/shop"))
     assert (answer.commit, answer.failure.reason, answer.source_is_gone) == ("", "invalid_input", False)
     assert "there is no repository" in answer.failure.message
+
+
+async def test_docs_answers_that_the_credential_cannot_be_opened(platform, ask, tenant, server):
+    await add_remote(platform.docs, tenant, server)
+    other_keys = Vault(KeyRing.parse(make_key("k2")))
+    async with platform.docs.tenant_session(tenant.grant()) as session:
+        await set_credential(session, other_keys, "shop", Credential("git", "token"))
+    answer = await ask(events.CheckSource(source="sources/shop"))
+    assert (answer.failure.reason, answer.source_is_gone) == ("secret_cannot_be_opened", False)
 
 
 async def test_docs_answers_that_a_source_is_gone(platform, ask):

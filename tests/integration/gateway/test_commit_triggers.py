@@ -17,7 +17,7 @@ from morningai.bus.envelope import Envelope
 from morningai.db.session import Database
 from services.gateway import firing
 from services.gateway.domain.schedules import CommitTrigger, MissedPolicy, OverlapPolicy, ScheduleState
-from services.gateway.firing import OVERLAPS, SOURCE_GONE
+from services.gateway.firing import NOT_ANSWERED, OVERLAPS, SOURCE_GONE
 from services.gateway.repository import schedules as repository
 from tests.integration.gateway.firings import (
     check_of,
@@ -173,6 +173,7 @@ async def test_a_question_that_is_not_answered_is_sent_again_and_put_anew_after_
     assert database.rows(UNPUBLISHED, first.id) == [(1,)]
     await database.change("UPDATE gateway.schedules SET asked_at = now() - interval '16 minutes'")
     assert (await watched.ask()).id != first.id
+    assert (await watched.read()).watch.failure == NOT_ANSWERED
 
 
 async def test_what_keeps_docs_from_the_branch_is_shown_and_it_is_asked_less_often(watch):

@@ -279,6 +279,18 @@ async def test_a_watch_of_one_task_ends_with_it(client, gateway, tenant):
     assert [response.HasField("event") for response in responses] in ([], [False])
 
 
+async def test_a_watch_of_an_ended_task_does_not_wait_for_other_tasks(client, gateway, tenant):
+    task, slow, fast = insert_task(tenant), insert_task(tenant), insert_task(tenant)
+    ended = await applied(gateway, tenant, task, 1, events.TaskSucceeded, tasks.TASK_STATE_SUCCEEDED)
+    async with gateway.tenant_session(tenant.grant()) as session:
+        await apply(session, slow, 1)
+        await applied(gateway, tenant, fast, 1)
+        watching = Watching(client, task=task, from_oldest=True)
+        assert (await watching.next_event()).event.id == ended
+        assert not (await watching.next()).HasField("event")
+        assert await watching.next() is grpc.aio.EOF
+
+
 async def test_many_events_come_in_pages(client, gateway, tenant, monkeypatch):
     monkeypatch.setattr(repository, "MOST_EVENTS", 3)
     task = insert_task(tenant)
@@ -307,6 +319,24 @@ async def test_a_token_moves_on_though_nothing_is_heard(client, gateway, tenant,
         after = await watching.next()
     assert not after.HasField("event")
     assert await ids_after(client, after_token=before.token) == [made]
+
+
+def roll_back(database):
+    """A transaction that has a number, and leaves nothing that a crash would not undo."""
+    with psycopg.connect(database.admin_dsn) as connection:
+        connection.execute("SELECT pg_current_xact_id()")
+        connection.rollback()
+
+
+async def test_no_token_counts_on_transactions_that_a_crash_undoes(client, gateway, tenant, database):
+    """PostgreSQL gives their numbers once more; only what was committed is sure to be below those to come."""
+    await applied(gateway, tenant, insert_task(tenant), 1)
+    roll_back(database)
+    _, end = await Watching(client, from_oldest=True).caught_up()
+    _, begin = await Watching(client).caught_up()
+    ((position, sequence),) = database.rows("SELECT feed_position, sequence FROM gateway.task_events")
+    tokens = EventTokens(KeyRing.parse(KEYS))
+    assert {tokens.read(tenant.tenant_id, token) for token in (end, begin)} == {FeedPlace(position, sequence)}
 
 
 def sweep(database):

@@ -95,6 +95,19 @@ async def test_the_newest_firing_waits_and_the_one_before_it_is_skipped(gateway,
     assert len(tasks_of(database, tenant)) == 2
 
 
+async def test_a_firing_that_comes_before_the_waiting_one_was_let_go_takes_its_place(gateway, database, tenant):
+    schedule_id = await fired_twice(gateway, database, tenant, OverlapPolicy.QUEUE)
+    since = (await read(gateway, tenant, schedule_id)).waiting.occasion.time
+    waiting = waiting_of(database, schedule_id)
+    await end_task(gateway, database, tasks_of(database, tenant)[0][0])
+    await fire(gateway, database, schedule_id)
+    await deliver(gateway, waiting)
+    schedule = await read(gateway, tenant, schedule_id)
+    assert (schedule.waiting, schedule.last_skip_at, schedule.last_skip) == (None, since, REPLACED)
+    assert len(tasks_of(database, tenant)) == 2
+    assert database.rows(UNPUBLISHED, waiting.id, waiting.id) == []
+
+
 async def test_a_waiting_firing_that_comes_too_early_goes_on_waiting(gateway, database, tenant):
     schedule_id = await fired_twice(gateway, database, tenant, OverlapPolicy.QUEUE)
     since = (await read(gateway, tenant, schedule_id)).waiting.occasion.time
