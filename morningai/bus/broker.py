@@ -34,6 +34,8 @@ log = structlog.get_logger()
 
 # One message a fetch: nats-py's fetch of many may lose a race with the server's expiry, and then holds a message back.
 SHORT_PULLERS = 16
+# Remotes that are asked at a time where a branch is.
+CHECK_PULLERS = 4
 # Pull requests wait this long at the server; an idle consumer costs one request per this many seconds.
 FETCH_SECONDS = 20.0
 # A bus whose machine is gone without a word is left after three times as long; nats-py itself would take six minutes.
@@ -143,7 +145,8 @@ async def subscribe(
         # What may be sent on these subjects, and nothing else: who may publish there may publish no other command.
         own = {message.name: by_name[message.name] for message in subscription.types}
         lanes = Lanes(database, subscription.durable)
-        for number in range(settings.slots if subscription.lane == "work" else SHORT_PULLERS):
+        count = {"work": settings.slots, "checks": CHECK_PULLERS}.get(subscription.lane, SHORT_PULLERS)
+        for number in range(count):
             slot = Slot(draining, liveness.loop(f"{subscription.durable} {number}"), tell)
             settler = Settler(
                 database,

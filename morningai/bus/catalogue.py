@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from morningai.api.events.v1 import events_pb2 as events
 from morningai.bus import subjects
 
-Lane = Literal["work", "control", "requests", "replies", "tasks", "patches"]
+Lane = Literal["work", "control", "requests", "replies", "tasks", "patches", "checks"]
 GENERATORS = ("docs", "faqgen", "codegen")
 
 
@@ -107,7 +107,7 @@ CATALOGUE: tuple[MessageType, ...] = (
     _event(events.ChangeDelivered, "change.delivered", ("docs",), {"orchestrator": "replies"}, public=True),
     _event(events.StepFailed, "step.failed", GENERATORS, {"orchestrator": "replies"}),
     _command(events.IndexSource, ("orchestrator", "docs"), {"docs": "work"}),
-    _command(events.CheckSource, ("gateway", "docs"), {"docs": "work"}),
+    _command(events.CheckSource, ("gateway", "docs"), {"docs": "checks"}),
     _command(events.GenerateDocument, ("orchestrator", "docs"), {"docs": "work"}),
     _command(events.GenerateAnswer, ("orchestrator", "faqgen"), {"faqgen": "work"}),
     _command(events.GenerateFaq, ("orchestrator", "faqgen"), {"faqgen": "work"}),

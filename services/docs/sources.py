@@ -29,7 +29,7 @@ from services.docs.git.remote import RemoteAccess, fetch_remote, read_branch
 from services.docs.git.store import GitStore
 from services.docs.settings import Settings
 
-# Whoever asks where a branch is holds a slot for work meanwhile.
+# Beside the slots for work, which nobody who is slow to answer keeps others from.
 CHECK_SECONDS = 30.0
 
 

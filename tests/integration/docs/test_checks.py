@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from types import SimpleNamespace
 from uuid import uuid4
@@ -202,6 +203,22 @@ class Revoking(list):
     def append(self, request):
         self.database.execute(REVOKE.format(self.tenant.tenant_id))
         super().append(request)
+
+
+async def test_remotes_that_do_not_answer_keep_nobody_from_being_indexed(platform, ask, tenant, server, monkeypatch):
+    answering = asyncio.Event()
+
+    async def wait(*_, **__):
+        await answering.wait()
+        return "c" * 40
+
+    monkeypatch.setattr(SourceStores, "newest_commit", wait)
+    await add_remote(platform.docs, tenant, server)
+    for _ in range(4):
+        await send(platform.gateway, tenant, events.CheckSource(source="sources/shop"), to="docs")
+    answer = await ask(events.IndexSource(source="sources/shop"), platform.orchestrator)
+    assert isinstance(answer, events.SourceIndexed)
+    answering.set()
 
 
 async def test_for_whoever_may_not_ask_any_more_nothing_is_answered(platform, tenant, database, server, eventually):

@@ -10,6 +10,7 @@ def test_a_service_has_one_durable_consumer_per_lane():
     assert [(s.durable, s.stream) for s in subscriptions_of("docs")] == [
         ("docs-patches", "EVENTS"),
         ("docs-work", "COMMANDS"),
+        ("docs-checks", "COMMANDS"),
         ("docs-control", "COMMANDS"),
     ]
 
