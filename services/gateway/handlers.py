@@ -18,7 +18,7 @@ from morningai.errors import Poison
 from services.gateway.domain.tasks import ENDED, apply_change
 from services.gateway.feed import Feed
 from services.gateway.firing import on_fire_waiting, on_schedule_due, on_source_checked, release_waiting
-from services.gateway.messages import PUBLIC_TYPES, change_of, event_type_of, new_event_of, webhook_body
+from services.gateway.messages import FEED_TYPES, change_of, event_type_of, new_event_of, webhook_body
 from services.gateway.repository import tasks as repository
 from services.gateway.repository import webhooks
 
@@ -60,7 +60,7 @@ def make_handlers(feed: Feed, wake_sender: Callable[[], None]) -> Handlers:
 async def insert_deliveries(session: Session, envelope: Envelope, message: Message) -> int:
     """To the tenant's webhook endpoints, under the event's own id; returns how many."""
     event_type = event_type_of(envelope.type)
-    if event_type not in PUBLIC_TYPES:
+    if event_type not in FEED_TYPES:
         return 0
     body = webhook_body(event_type, message.event)  # type: ignore[attr-defined]  # every task event has this field
     return await webhooks.insert_deliveries(session, event_id=envelope.id, event_type=event_type, body=body)

@@ -32,8 +32,7 @@ def event_type_of(message_type: MessageType) -> str:
     return f"{message_type.context}.{message_type.event}"
 
 
-PUBLIC_TYPES = frozenset(event_type_of(entry) for entry in CATALOGUE if entry.public)
-# Those that come to the gateway.
+# What the gateway is told and may tell; the other public events are on the bus alone.
 FEED_TYPES = frozenset(event_type_of(entry) for entry in CATALOGUE if entry.public and "gateway" in entry.consumers)
 
 

@@ -192,7 +192,7 @@ def _event_types(event_types: tuple[str, ...], public_types: Collection[str]) ->
     if unknown is not None:
         raise InvalidInput(
             "webhook_endpoint.event_types",
-            f"'{unknown[:80]}' is not a public event.",
+            f"'{unknown[:80]}' comes to no webhook.",
             remedy=f"Use {', '.join(sorted(public_types))}, or none for all of them.",
         )
     return tuple(dict.fromkeys(event_types))

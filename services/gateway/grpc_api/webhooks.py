@@ -30,7 +30,7 @@ from services.gateway.domain.webhooks import (
     target_of,
 )
 from services.gateway.grpc_api.events import EventWatches
-from services.gateway.messages import PUBLIC_TYPES
+from services.gateway.messages import FEED_TYPES
 from services.gateway.poster import Poster
 from services.gateway.repository import webhooks as repository
 
@@ -199,7 +199,7 @@ class SubscriptionServicer(subscriptions_pb2_grpc.SubscriptionServiceServicer):
             url=content.url,
             event_types=content.event_types,
             description=content.description,
-            public_types=PUBLIC_TYPES,
+            public_types=FEED_TYPES,
         )
         if is_new_url:
             with suppress(Unavailable):

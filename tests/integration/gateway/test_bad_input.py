@@ -664,6 +664,13 @@ HOOK_CASES = [
     *(Case(f"a webhook to {name}", create_hook(url), INVALID, URL, EGRESS) for name, url in HOOK_HOSTS.items()),
     Case("a long webhook", create_hook("https://x/" + "a" * 2000), INVALID, URL, "Use at most 2000 characters."),
     Case("a webhook with a NUL", create_hook("https://\x00"), INVALID, URL, NUL),
+    Case(
+        "an event of the bus alone",
+        create_hook(event_types=["source.indexed"]),
+        INVALID,
+        "webhook_endpoint.event_types",
+        "task.failed",
+    ),
     Case("an unknown event", create_hook(event_types=["x"]), INVALID, "webhook_endpoint.event_types", "task.failed"),
     Case(
         "an internal event",

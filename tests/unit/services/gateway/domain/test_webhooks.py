@@ -68,7 +68,7 @@ def test_a_type_that_is_named_twice_is_kept_once() -> None:
 
 
 def test_an_unknown_type_is_refused_with_those_there_are() -> None:
-    with pytest.raises(InvalidInput, match=r"'task\.requested' is not a public event") as refused:
+    with pytest.raises(InvalidInput, match=r"'task\.requested' comes to no webhook") as refused:
         check_content(url="https://a.example/", event_types=["task.requested"], description="", public_types=TYPES)
     assert refused.value.remedy == "Use task.failed, task.succeeded, or none for all of them."
 
