@@ -85,6 +85,14 @@ def machine_of(shop: Shop) -> type[RuleBasedStateMachine]:
             shop.database.execute("DELETE FROM docs.sources")
             self.runner.run(self.database.open())
 
+            async def work() -> None:
+                for number in range(count):
+                    async with self.session(number) as session:
+                        await session.execute(INSERT, {"id": "first", "text": str(number)})
+                    shop.kept[number]["first"] = str(number)
+
+            self.run(work)
+
         def teardown(self) -> None:
             self.runner.run(self.database.close())
             self.runner.close()
