@@ -162,6 +162,7 @@ async def delivered(client, receiver, name, pings=1):
     await eventually(lambda: receiver.received)
     [delivery] = (await deliveries(client, name)).webhook_deliveries
     while not delivery.HasField("end_time"):
+        await asyncio.sleep(0.05)
         [delivery] = (await deliveries(client, name)).webhook_deliveries
     return delivery
 
