@@ -16,6 +16,10 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 BATCH = 5_000
+# Events of copies have places of their own in the feed, above those of the task that was copied and below all that come.
+COPIED_FROM = 1 << 30
+OTHERS_FROM = 1 << 40
+MOVE_FEED = "UPDATE gateway.feed_life SET first_position = greatest(first_position, %s)"
 COLUMNS = """
 SELECT n.nspname AS schema, c.relname AS relation, array_agg(a.attname::text ORDER BY a.attnum) AS columns,
   array_agg(format_type(a.atttypid, NULL) ORDER BY a.attnum) AS types
@@ -84,6 +88,8 @@ class Table:
             return sql.SQL("(%(tenants)s::uuid[])[1 + number %% cardinality(%(tenants)s::uuid[])]")
         if column == "thread_id":
             return sql.SQL("pg_temp.moved({}::uuid, number, %(since)s + number * %(apart)s)::text").format(given)
+        if column == "feed_position":
+            return sql.SQL("{} + number").format(sql.Literal(COPIED_FROM))
         if kind == "uuid":
             return sql.SQL("pg_temp.moved({}, number, %(since)s + number * %(apart)s)").format(given)
         if kind == "timestamp with time zone":
@@ -100,6 +106,7 @@ class FinishedTasks:
         self.count = 0
         admin.execute("SET session_replication_role = replica")
         admin.execute(MOVED)
+        admin.execute(MOVE_FEED, (OTHERS_FROM,))
         tables = admin.cursor(row_factory=class_row(Table)).execute(COLUMNS).fetchall()
         self._tables = [table for table in tables if table.of_task]
         found = admin.execute(MESSAGES, (task_id,)).fetchone()

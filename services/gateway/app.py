@@ -127,7 +127,7 @@ def make_service(settings: Settings) -> Service:
     routes = {service: channels[name] for service, name in ROUTES.items()}
     pulses = Pulses(NAME)
     feed = Feed(tell_others=pulses.send)
-    pulses.on_pulse = feed.changed_elsewhere
+    pulses.on_pulse = feed.changed
     key_uses = KeyUses(database, write_seconds=settings.key_use_seconds)
     authenticator = Authenticator(database, key_uses, channels["tenancy"], cache_seconds=settings.key_cache_seconds)
     limiter = Limiter(database)

@@ -114,7 +114,7 @@ class Feed:
         """Was committed here."""
         for watch in self._watches.get(task_id, ()):
             watch.put(event)
-        self.changed_elsewhere(tenant_id)
+        self.changed(tenant_id)
         self._tell_others(task_id, tenant_id)
 
     def ticked(self, tenant_id: UUID, task_id: UUID, tick: api.TaskEvent) -> None:
@@ -132,7 +132,7 @@ class Feed:
         said_at, progress = self._progress.get((tenant_id, task_id, step), (0.0, None))
         return progress if said_at >= self._clock() - PROGRESS_SECONDS else None
 
-    def changed_elsewhere(self, key: UUID) -> None:
+    def changed(self, key: UUID) -> None:
         """The key is a task or a tenant."""
         for watch in self._watches.get(key, ()):
             watch.look()

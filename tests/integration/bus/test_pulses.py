@@ -26,7 +26,7 @@ async def replica(nats_url):
     client = await nats.connect(nats_url, user="gateway", password=PASSWORD, inbox_prefix=prefix)
     pulses = Pulses("gateway")
     feed = Feed(tell_others=pulses.send)
-    pulses.on_pulse = feed.changed_elsewhere
+    pulses.on_pulse = feed.changed
     await pulses.start(client)
     await client.flush()
     yield feed

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from urllib.parse import quote
 
 import grpc
@@ -7,7 +8,7 @@ import pytest
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, Help, QuotaFailure, ResourceInfo, RetryInfo
 
 from morningai import errors
-from morningai.rpc.status import code_of, field_violations, limit_of, reason_of, remedy_of, status_of
+from morningai.rpc.status import abort, code_of, field_violations, limit_of, reason_of, remedy_of, status_of
 
 TOO_FAST = errors.RateLimited("read_calls", "Too fast.", remedy="Wait.", retry_after_seconds=0.5)
 FULL = errors.QuotaExceeded("sources", "Full.", remedy="Ask.")
@@ -115,3 +116,12 @@ def test_a_status_fits_into_the_metadata_that_grpc_takes_and_keeps_its_remedy(te
     status = status_of(errors.NotFound("task", text, remedy="List them."))
     assert len(quote(status.message)) + len(status.SerializeToString()) * 4 / 3 < 8_000
     assert status.message.endswith("List them.")
+
+
+async def test_what_is_said_to_a_caller_who_has_gone_ends_the_call_as_its_cancellation_would():
+    class Gone:
+        async def abort(self, *_: object) -> None:
+            raise grpc.aio.InternalError("Failed execute_batch")
+
+    with pytest.raises(asyncio.CancelledError):
+        await abort(Gone(), errors.NotFound("task", "tasks/1"))

@@ -89,13 +89,13 @@ async def test_events_that_arrive_out_of_order_are_given_in_order(watching: Watc
 async def test_an_event_that_waited_for_one_found_by_a_look_is_given_at_once(watching: Watching) -> None:
     watching.kept.events = [event(1)]
     watching.feed.arrived(TENANT, WATCHED, event(2))
-    watching.feed.changed_elsewhere(WATCHED)
+    watching.feed.changed(WATCHED)
     assert [await watching.next(), await watching.next()] == [1, 2]
 
 
 async def test_a_watch_looks_at_once_when_another_process_has_something(watching: Watching) -> None:
     watching.kept.events = [event(1)]
-    watching.feed.changed_elsewhere(WATCHED)
+    watching.feed.changed(WATCHED)
     assert await watching.next() == 1
 
 
@@ -125,7 +125,7 @@ async def test_a_watcher_that_is_far_behind_finds_the_rest_in_the_tables(watchin
 
 async def test_a_watch_does_not_look_for_the_events_of_other_tasks(watching: Watching) -> None:
     watching.feed.arrived(TENANT, OTHER, event(1))
-    watching.feed.changed_elsewhere(OTHER)
+    watching.feed.changed(OTHER)
     await asyncio.sleep(LOOK_AGAIN_SECONDS / 10)
     assert (watching.kept.count, watching.given.empty()) == (1, True)
 
