@@ -16,7 +16,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 BATCH = 5_000
-# Events of copies have places of their own in the feed, above those of the task that was copied and below all that come.
+# Events of copies have places of their own in the feed: above those of the task that was copied, below all that come.
 COPIED_FROM = 1 << 30
 OTHERS_FROM = 1 << 40
 MOVE_FEED = "UPDATE gateway.feed_life SET first_position = greatest(first_position, %s)"
