@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -12,11 +12,11 @@ from google.protobuf.message import Message
 
 from morningai.bus import inbox, outbox
 from morningai.bus.envelope import Envelope
-from morningai.db.session import Database, OpenSession, Session
-from morningai.errors import Poison, Unauthenticated
+from morningai.db.session import Database, Session, Transaction
 
 # A short handler has no network call inside: the transaction is open while it runs.
 ShortHandler: TypeAlias = Callable[[Session, Envelope, Message], Awaitable[None]]
+GroupHandler: TypeAlias = Callable[[Session, Sequence[tuple[Envelope, Message]]], Awaitable[None]]
 Acknowledge: TypeAlias = Callable[[], Awaitable[None]]
 
 # After that the bus brings the message again, later.
@@ -33,31 +33,41 @@ class Short:
     handle: ShortHandler
 
     async def __call__(self, database: Database, envelope: Envelope, *, consumer: str) -> None:
-        try:
-            for _ in range(QUICK_TRIES - 1):
-                with suppress(psycopg.errors.SerializationFailure):
-                    return await self._run(database, envelope, consumer)
-            await self._run(database, envelope, consumer)
-        except Unauthenticated as error:
-            raise Poison(f"The seal of {envelope.type.short_name} {envelope.id} is not valid.") from error
+        for _ in range(QUICK_TRIES - 1):
+            with suppress(psycopg.errors.SerializationFailure):
+                await self._run(database, envelope, consumer)
+                return
+        await self._run(database, envelope, consumer)
 
     async def _run(self, database: Database, envelope: Envelope, consumer: str) -> None:
-        async with database.tenant_sessions() as open_session:
-            await receive_sealed(self, envelope, open_session, consumer=consumer)
+        async with database.tenant_transaction() as transaction:
+            await receive_sealed(self, [envelope], transaction, consumer=consumer)
+
+    async def handle_new(self, session: Session, envelopes: Sequence[Envelope]) -> None:
+        for envelope in envelopes:
+            await self.handle(session, envelope, envelope.message())
 
 
-async def receive_sealed(handler: Short, envelope: Envelope, open_session: OpenSession, *, consumer: str) -> None:
-    """Under the message's own seal, whatever else is in the transaction."""
-    session = await open_session(envelope.seal)
-    check_seal(session, envelope)
-    if await inbox.receive(session, envelope, consumer=consumer):
-        await handler.handle(session, envelope, envelope.message())
-    else:
+@dataclass(frozen=True)
+class Group(Short):
+    """Handles the messages of a task that wait at one time with as many statements as one of them would take.
+
+    Each has its own receipt, under its own seal; what the handler writes stands under the last one's.
+    """
+
+    handle: GroupHandler  # type: ignore[assignment]  # of all at once
+
+    async def handle_new(self, session: Session, envelopes: Sequence[Envelope]) -> None:
+        if envelopes:
+            await self.handle(session, [(envelope, envelope.message()) for envelope in envelopes])
+
+
+async def receive_sealed(
+    handler: Short, envelopes: Sequence[Envelope], transaction: Transaction, *, consumer: str
+) -> None:
+    """Those that came before have their replies sent again."""
+    session, are_new = await inbox.receive(transaction, envelopes, consumer=consumer)
+    received = list(zip(envelopes, are_new, strict=True))
+    for envelope in [envelope for envelope, is_new in received if not is_new]:
         await outbox.reply_again(session, envelope.id)
-
-
-def check_seal(session: Session, envelope: Envelope) -> None:
-    """The proof must be a seal, of this very message, for the tenant and task that the headers name."""
-    sealed = (session.tenant_id, session.task_id, session.message_id)
-    if sealed != (envelope.tenant_id, envelope.task_id, envelope.id):
-        raise Poison(f"The seal of {envelope.type.short_name} {envelope.id} belongs to another message.")
+    await handler.handle_new(session, [envelope for envelope, is_new in received if is_new])

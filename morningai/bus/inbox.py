@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from typing import LiteralString
+from collections.abc import Sequence
 
 from morningai.bus.envelope import Envelope
-from morningai.db.session import Session
-
-INSERT: LiteralString = """
-INSERT INTO inbox (message_id, consumer, type) VALUES (%(message_id)s, %(consumer)s, %(type)s)
-ON CONFLICT DO NOTHING
-"""
+from morningai.db.session import Receipt, Session, Transaction
+from morningai.errors import Poison, Unauthenticated
 
 
-async def receive(session: Session, envelope: Envelope, *, consumer: str) -> bool:
-    """True the first time; False for a duplicate, after waiting for the transaction that holds the first."""
-    parameters = {"message_id": envelope.id, "consumer": consumer, "type": envelope.type.name}
-    return await session.execute(INSERT, parameters) == 1
+async def receive(
+    transaction: Transaction, envelopes: Sequence[Envelope], *, consumer: str
+) -> tuple[Session, list[bool]]:
+    """The session of the last message's seal, and of each message whether it came for the first time; for a duplicate,
+    after waiting for the transaction that holds the first.
+
+    Raises Poison for a seal that is not valid or is another message's.
+    """
+    receipts = [Receipt(envelope.id, envelope.type.name) for envelope in envelopes]
+    seals = [envelope.seal for envelope in envelopes]
+    try:
+        sessions, are_new = await transaction.receive(seals, receipts, consumer=consumer)
+    except Unauthenticated as error:
+        raise Poison(f"The seal of {_named(envelopes)} is not valid, or of another message.") from error
+    for session, envelope in zip(sessions, envelopes, strict=True):
+        sealed = (session.tenant_id, session.task_id, session.message_id)
+        if sealed != (envelope.tenant_id, envelope.task_id, envelope.id):
+            raise Poison(f"The seal of {_named([envelope])} belongs to another message.")
+    return sessions[-1], are_new
+
+
+def _named(envelopes: Sequence[Envelope]) -> str:
+    return " or ".join(f"{envelope.type.short_name} {envelope.id}" for envelope in envelopes)

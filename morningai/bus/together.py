@@ -7,15 +7,16 @@ by itself, so that the others take effect and the one fails for its own reason.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
+from itertools import groupby
 from uuid import UUID
 
 import structlog
 
 from morningai.bus.envelope import Envelope
-from morningai.bus.handling import Short, receive_sealed
+from morningai.bus.handling import Group, Short, receive_sealed
 from morningai.db.session import Database
 
 log = structlog.get_logger()
@@ -92,14 +93,24 @@ class Lanes:
         return True
 
     async def _handle_in_one(self, group: Sequence[Waiting]) -> None:
-        async with self.database.tenant_sessions() as open_session:
-            for one in group:
-                receiving = receive_sealed(one.handler, one.envelope, open_session, consumer=self.consumer)
-                await asyncio.create_task(receiving, context=one.context)
+        async with self.database.tenant_transaction() as transaction:
+            for part in _at_once(group):
+                handler, envelopes = part[0].handler, [one.envelope for one in part]
+                receiving = receive_sealed(handler, envelopes, transaction, consumer=self.consumer)
+                await asyncio.create_task(receiving, context=part[0].context)
 
     async def _handle_alone(self, one: Waiting) -> None:
         handling = one.handler(self.database, one.envelope, consumer=self.consumer)
         one.end(await _error_of(asyncio.create_task(handling, context=one.context)))
+
+
+def _at_once(group: Sequence[Waiting]) -> Iterator[Sequence[Waiting]]:
+    """What one handler takes at once."""
+    for handler, part in groupby(group, key=lambda one: one.handler):
+        if isinstance(handler, Group):
+            yield list(part)
+        else:
+            yield from ([one] for one in part)
 
 
 async def _error_of(task: asyncio.Task[None]) -> BaseException | None:

@@ -37,11 +37,11 @@ from morningai.bus.attempt import (
     write_nothing,
 )
 from morningai.bus.envelope import Envelope
-from morningai.bus.handling import Acknowledge, check_seal
+from morningai.bus.handling import Acknowledge
 from morningai.bus.outages import AWAY, outage_of
 from morningai.db.session import Database, Session
 from morningai.ending import end
-from morningai.errors import Permanent, Poison, Retryable, StepFailure, TaskEnded, Unauthenticated
+from morningai.errors import Permanent, Retryable, StepFailure, TaskEnded
 from morningai.liveness import Loop
 
 __all__ = ["Finish", "Long", "Slot", "Work", "WorkLimits", "request_cancel"]
@@ -117,10 +117,7 @@ class Long:
         slot: Slot,
     ) -> None:
         message = envelope.message()
-        try:
-            work = await _claim(database, envelope, limits)
-        except Unauthenticated as error:
-            raise Poison(f"The seal of {envelope.type.short_name} {envelope.id} is not valid.") from error
+        work = await _claim(database, envelope, limits)
         await acknowledge()
         if work:
             await _run(lambda: self.handle(work, message), work, limits, slot)
@@ -135,9 +132,8 @@ async def request_cancel(session: Session, task_id: UUID, command_ids: Iterable[
 async def _claim(database: Database, envelope: Envelope, limits: WorkLimits) -> Work | None:
     """The next attempt; None when nothing is to do: done, cancelled, or in the hands of a worker that lives."""
     work_id = envelope.work_id or envelope.id
-    async with database.tenant_session(envelope.seal) as session:
-        check_seal(session, envelope)
-        first = await inbox.receive(session, envelope, consumer=CONSUMER)
+    async with database.tenant_transaction() as transaction:
+        session, (first,) = await inbox.receive(transaction, [envelope], consumer=CONSUMER)
         lease = await session.row(LEASE, {"work_id": work_id})
         if lease is None and not first:
             return None

@@ -29,6 +29,11 @@ OPEN_SESSION: LiteralString = """
 SELECT kernel.open_session(%(proof)s), set_config('morningai.trace_id', %(trace_id)s, true),
        set_config('statement_timeout', coalesce(%(milliseconds)s, current_setting('statement_timeout')), true)
 """
+# With the receipts of what the proofs came with, in the same round trip.
+RECEIVE: LiteralString = OPEN_SESSION.replace(
+    "kernel.open_session(%(proof)s)",
+    "kernel.receive(%(proofs)s::text[], %(message_ids)s::uuid[], %(consumer)s, %(types)s::text[]) AS are_new",
+)
 GRANT_KIND = "g"
 # The pool waits twice as long from try to try, up to minutes; a try that it gives up, the next that asks begins anew.
 RECONNECT_SECONDS = 4.0
@@ -45,6 +50,8 @@ class Session:
     task_id: UUID | None
     message_id: UUID | None
     wakes_relay: bool = False
+    # What is still to be written, in this session, before its transaction commits.
+    before_commit: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     after_commit: list[Callable[[], None]] = field(default_factory=list)
 
     async def rows(self, query: LiteralString, parameters: Parameters | None = None) -> list[DictRow]:
@@ -63,8 +70,84 @@ class Session:
         async with self.connection.cursor() as cursor:
             await cursor.executemany(query, parameters)
 
+    async def write_rest(self) -> None:
+        writers, self.before_commit = self.before_commit, []
+        for write in writers:
+            await write()
 
-OpenSession: TypeAlias = Callable[[str], Awaitable[Session]]
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """What the block does, or nothing of it when it raises."""
+        await self.write_rest()
+        async with self.connection.transaction():
+            try:
+                yield
+                await self.write_rest()
+            except BaseException:
+                self.before_commit.clear()
+                raise
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Of a message that came under a proof."""
+
+    message_id: UUID
+    type: str
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """Of one tenant, in which several proofs may stand one after the other, each for what follows it."""
+
+    connection: Connection
+    sessions: list[Session] = field(default_factory=list)
+
+    async def open_session(self, proof: str) -> Session:
+        """Raises as `Database.tenant_session` does, and Unauthenticated for a proof of another tenant."""
+        await self._open(OPEN_SESSION, {"proof": proof})
+        return self._add(proof)
+
+    async def receive(
+        self, proofs: Sequence[str], receipts: Sequence[Receipt], *, consumer: str
+    ) -> tuple[list[Session], list[bool]]:
+        """What was opened, the last of which stands, and of each message whether it came for the first time: its
+        receipt is written under its own proof. Waits for a transaction that holds one. Raises as `open_session` does.
+        """
+        given = {
+            "proofs": list(proofs),
+            "message_ids": [receipt.message_id for receipt in receipts],
+            "types": [receipt.type for receipt in receipts],
+            "consumer": consumer,
+        }
+        row = await self._open(RECEIVE, given)
+        return [self._add(proof) for proof in proofs], list(row["are_new"])
+
+    async def _open(self, query: LiteralString, given: Parameters) -> DictRow:
+        parameters = given | _limits()
+        if self.sessions:
+            await self.sessions[-1].write_rest()
+        try:
+            if self.sessions:
+                cursor = await self.connection.execute(query, parameters)
+            else:
+                cursor = psycopg.AsyncClientCursor(self.connection)
+                await cursor.execute(f"BEGIN; {query}", parameters)
+                cursor.nextset()
+            row = await cursor.fetchone()
+        except (psycopg.errors.InsufficientPrivilege, psycopg.DataError, UnicodeEncodeError) as error:
+            raise Unauthenticated("The proof is missing, forged or expired.") from error
+        except psycopg.errors.ObjectNotInPrerequisiteState as error:
+            raise TaskEnded("The task of this seal has ended.") from error
+        assert row is not None
+        return row
+
+    def _add(self, proof: str) -> Session:
+        session = _session(self.connection, proof)
+        if self.sessions and session.tenant_id != self.sessions[0].tenant_id:
+            raise Unauthenticated("The proof is of another tenant than this transaction.")
+        self.sessions.append(session)
+        return session
 
 
 class Database:
@@ -79,7 +162,7 @@ class Database:
             open=False,
             reconnect_timeout=RECONNECT_SECONDS,
             connection_class=cast(type[Connection], psycopg.AsyncConnection),
-            kwargs={"row_factory": dict_row, "autocommit": True},  # transactions begin below
+            kwargs={"row_factory": dict_row, "autocommit": True},  # transactions begin above
         )
 
     async def open(self) -> None:
@@ -106,29 +189,20 @@ class Database:
         Raises Unauthenticated when PostgreSQL refuses the proof, TaskEnded for a seal that ended with its task,
         DeadlineExceeded once the call's time is up. No statement outlasts the call.
         """
-        async with self.tenant_sessions() as open_session:
-            yield await open_session(proof)
+        async with self.tenant_transaction() as transaction:
+            yield await transaction.open_session(proof)
 
     @asynccontextmanager
-    async def tenant_sessions(self) -> AsyncIterator[OpenSession]:
-        """One transaction of one tenant, in which several proofs stand one after the other, each for what follows it.
-
-        Opening raises as `tenant_session` does, and Unauthenticated for a proof of another tenant.
-        """
-        sessions: list[Session] = []
+    async def tenant_transaction(self) -> AsyncIterator[Transaction]:
+        """It begins with the first proof, and commits when the block ends."""
         async with self._pool.connection(timeout=_seconds_left()) as connection:
-
-            async def open_session(proof: str) -> Session:
-                session = await _open(connection, proof, begin=not sessions)
-                if sessions and session.tenant_id != sessions[0].tenant_id:
-                    raise Unauthenticated("The proof is of another tenant than this transaction.")
-                sessions.append(session)
-                return session
-
-            yield open_session
-        for call in [call for session in sessions for call in session.after_commit]:
+            transaction = Transaction(connection)
+            yield transaction
+            for session in transaction.sessions[-1:]:
+                await session.write_rest()
+        for call in [call for session in transaction.sessions for call in session.after_commit]:
             call()
-        if any(session.wakes_relay for session in sessions) and not self._wake_relay():
+        if any(session.wakes_relay for session in transaction.sessions) and not self._wake_relay():
             await self._notify_active_relay()
 
     async def _notify_active_relay(self) -> None:
@@ -148,22 +222,12 @@ def _seconds_left() -> float | None:
 
 def opening(proof: str) -> Parameters:
     """The parameters of OPEN_SESSION. Raises DeadlineExceeded."""
+    return {"proof": proof, **_limits()}
+
+
+def _limits() -> Parameters:
     left = _seconds_left()
-    milliseconds = None if left is None else str(ceil(left * 1000))
-    return {"proof": proof, "trace_id": current_trace_id(), "milliseconds": milliseconds}
-
-
-async def _open(connection: Connection, proof: str, *, begin: bool) -> Session:
-    try:
-        if begin:
-            await psycopg.AsyncClientCursor(connection).execute(f"BEGIN; {OPEN_SESSION}", opening(proof))
-        else:
-            await connection.execute(OPEN_SESSION, opening(proof))
-    except (psycopg.errors.InsufficientPrivilege, psycopg.DataError, UnicodeEncodeError) as error:
-        raise Unauthenticated("The proof is missing, forged or expired.") from error
-    except psycopg.errors.ObjectNotInPrerequisiteState as error:
-        raise TaskEnded("The task of this seal has ended.") from error
-    return _session(connection, proof)
+    return {"trace_id": current_trace_id(), "milliseconds": None if left is None else str(ceil(left * 1000))}
 
 
 def _session(connection: Connection, verified: str) -> Session:

@@ -110,10 +110,11 @@ class Feed:
         # What was said first comes first.
         self._progress: dict[tuple[UUID, UUID, str], tuple[float, api.StepProgress]] = {}
 
-    def arrived(self, tenant_id: UUID, task_id: UUID, event: api.TaskEvent) -> None:
-        """Was committed here."""
+    def arrived(self, tenant_id: UUID, task_id: UUID, *events: api.TaskEvent) -> None:
+        """Were applied and committed here."""
         for watch in self._watches.get(task_id, ()):
-            watch.put(event)
+            for event in events:
+                watch.put(event)
         self.changed(tenant_id)
         self._tell_others(task_id, tenant_id)
 

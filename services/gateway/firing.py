@@ -189,7 +189,7 @@ async def _fire(session: Session, schedule: Schedule, occasion: Occasion) -> Non
     new = replace(schedule.content.task, request_id=task_id, base_commit=occasion.commit)
     try:
         with telemetry.new_trace("schedule.fire"):
-            async with session.connection.transaction():
+            async with session.savepoint():
                 await repository.open_scheduled_task(session, task_id)
                 accepted = await accept_task(session, new, task_id=task_id)
     except QuotaExceeded as error:

@@ -3,8 +3,9 @@ fires schedules."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import partial, reduce
+from typing import TypeAlias
 
 from google.protobuf.message import Message
 
@@ -12,10 +13,10 @@ from morningai.api.events.v1 import events_pb2 as events
 from morningai.api.tasks.v1 import tasks_pb2 as api
 from morningai.bus.broker import Handlers
 from morningai.bus.envelope import Envelope
-from morningai.bus.handling import Short
+from morningai.bus.handling import Group, Short
 from morningai.db.session import Session
 from morningai.errors import Poison
-from services.gateway.domain.tasks import ENDED, apply_change
+from services.gateway.domain.tasks import ENDED, apply_change, last_in_row
 from services.gateway.feed import Feed
 from services.gateway.firing import on_fire_waiting, on_schedule_due, on_source_checked, release_waiting
 from services.gateway.messages import FEED_TYPES, change_of, event_type_of, new_event_of, webhook_body
@@ -43,45 +44,59 @@ SCHEDULE_HANDLERS: Handlers = {
 }
 
 
+Received: TypeAlias = Sequence[tuple[Envelope, Message]]
+
+
 def make_handlers(feed: Feed, wake_sender: Callable[[], None]) -> Handlers:
-    async def on_task_event(session: Session, envelope: Envelope, message: Message) -> None:
-        await keep_and_apply(session, envelope, message)
-        event = message.event  # type: ignore[attr-defined]  # every task event has this field
-        session.after_commit.append(partial(feed.arrived, session.tenant_id, envelope.task_id, event))
-        if await insert_deliveries(session, envelope, message):
+    async def on_task_events(session: Session, received: Received) -> None:
+        task_id = received[0][0].task_id
+        applied, has_webhooks = await keep_and_apply(session, received)
+        if applied:
+            session.after_commit.append(partial(feed.arrived, session.tenant_id, task_id, *applied))
+        if has_webhooks and await insert_deliveries(session, received):
             session.after_commit.append(wake_sender)
 
     return {
-        **{kind: Short(on_task_event) for kind in TASK_EVENTS},
+        **dict.fromkeys(TASK_EVENTS, Group(on_task_events)),
         **SCHEDULE_HANDLERS,
     }
 
 
-async def insert_deliveries(session: Session, envelope: Envelope, message: Message) -> int:
-    """To the tenant's webhook endpoints, under the event's own id; returns how many."""
-    event_type = event_type_of(envelope.type)
-    if event_type not in FEED_TYPES:
-        return 0
-    body = webhook_body(event_type, message.event)  # type: ignore[attr-defined]  # every task event has this field
-    return await webhooks.insert_deliveries(session, event_id=envelope.id, event_type=event_type, body=body)
+async def insert_deliveries(session: Session, received: Received) -> int:
+    """To the tenant's webhook endpoints, each under its event's own id; returns how many."""
+    count = 0
+    for envelope, message in received:
+        event_type = event_type_of(envelope.type)
+        if event_type in FEED_TYPES:
+            body = webhook_body(event_type, _event_of(message))
+            count += await webhooks.insert_deliveries(session, event_id=envelope.id, event_type=event_type, body=body)
+    return count
 
 
-async def keep_and_apply(session: Session, envelope: Envelope, message: Message) -> None:
-    """An event that arrives early is kept; the one it waited for applies both."""
-    event: api.TaskEvent = message.event  # type: ignore[attr-defined]  # every task event has this field
-    task = await repository.lock_task(session, envelope.task_id)
-    if task is None:
+async def keep_and_apply(session: Session, received: Received) -> tuple[list[api.TaskEvent], bool]:
+    """The events that were applied, and whether the tenant has webhooks.
+
+    An event that arrives early is kept; the one it waited for applies both.
+    """
+    envelope = received[0][0]
+    locked = await repository.lock_task(session, envelope.task_id)
+    if locked is None:
         raise Poison(f"{envelope.type.short_name} {envelope.id} is about a task that was never accepted.")
-    waiting = await repository.insert_event(session, task, new_event_of(envelope, event))
-    applied = task
-    for kept in waiting:
-        change = change_of(api.TaskEvent.FromString(kept))
-        if change.sequence != applied.sequence + 1:
-            break
-        applied = apply_change(applied, change)
-    if applied is not task:
-        await repository.update_task(session, applied)
-        if not applied.sequence == event.sequence == task.sequence + 1:
-            await repository.place_events(session, task, last=applied.sequence)
-    if applied.state in ENDED and task.state not in ENDED:
-        await release_waiting(session, applied.task_id)
+    task, has_webhooks = locked
+    new = [new_event_of(envelope, _event_of(message)) for envelope, message in received]
+    kept = [api.TaskEvent.FromString(one) for one in await repository.insert_events(session, task, new)]
+    last = last_in_row((event.sequence for event in kept), after=task.sequence)
+    applied = [event for event in kept if event.sequence <= last]
+    changed = reduce(apply_change, map(change_of, applied), task)
+    if applied:
+        await repository.update_task(session, changed)
+    if {event.sequence for event in applied} - {event.sequence for event in new}:  # some waited for these
+        await repository.place_events(session, task, last=last)
+    if changed.state in ENDED and task.state not in ENDED:
+        await release_waiting(session, changed.task_id)
+    return applied, has_webhooks
+
+
+def _event_of(message: Message) -> api.TaskEvent:
+    event: api.TaskEvent = message.event  # type: ignore[attr-defined]  # every task event has this field
+    return event

@@ -53,12 +53,11 @@ async def _end(session: Session, task: Task, steps: Sequence[Step], end: End) ->
         ended = await repository.end_step(
             session, task.task_id, step.step, state=StepState.CANCELLED, result=StepResult()
         )
-        await outbox.withdraw(session, step.timer_id)
         if ended:
-            await task_events.emit_step(session, task, ended)
+            await task_events.emit_step(session, task, *ended)
     for service in sorted({step.service for step in running}):
         unwanted = events.CancelWork(command_ids=[str(s.command_id) for s in running if s.service == service])
         await outbox.emit(session, unwanted, task_id=task.task_id, to=service)
     await approvals.withdraw(session, task)
-    await repository.end_task(session, task.task_id, end.state)
-    await task_events.emit_end(session, task, end)
+    number = await repository.end_task(session, task.task_id, end.state)
+    await task_events.emit_end(session, task, end, number)

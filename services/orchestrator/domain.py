@@ -154,6 +154,27 @@ class Step:
 
 
 @dataclass(frozen=True)
+class StepCommand:
+    """What a step waits for the reply of, and the timer that sends it again; neither need be written yet."""
+
+    step: StepName
+    command_id: UUID
+    timer_id: UUID
+
+    @property
+    def service(self) -> str:
+        return SERVICE_OF[self.step]
+
+
+@dataclass(frozen=True)
+class Number:
+    """Of an event of a task, which come one by one, and when it happened."""
+
+    sequence: int
+    time: datetime
+
+
+@dataclass(frozen=True)
 class ApprovalPolicy:
     """What the tenant wants a person to agree to; a limit that is None does not exist."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC
 from functools import partial
@@ -123,8 +123,9 @@ async def _queue(session: Session, task: Task) -> None:
 
 async def _start(context: TaskContext) -> None:
     session, task = context.session, context.task
+    may = await repository.principal_may(session, CREATING_SCOPE)
     await task_events.emit_started(session, task)
-    if await repository.principal_may(session, CREATING_SCOPE):
+    if may:
         await workflow.start(context)
     else:
         await cancel(session, task, [], cause=NOT_PERMITTED)
@@ -155,28 +156,30 @@ async def on_expire_task(session: Session, envelope: Envelope, message: Message)
 async def on_reply(settings: Settings, session: Session, envelope: Envelope, message: Message) -> None:
     if envelope.causation_id is None:
         raise Poison(f"{envelope.type.short_name} {envelope.id} does not name the command it answers.")
-    found = await repository.lock_task_and_get_step(session, envelope.causation_id)
-    if found is None:
+    found = await repository.lock_task_and_list_steps(session, envelope.causation_id)
+    step = found and _step_of(found[1], envelope.causation_id)
+    if found is None or step is None:
         raise Poison(f"{envelope.type.short_name} {envelope.id} answers a command that was never sent.")
-    task, step, _ = found
-    await _end_step(TaskContext(session, task, settings), step, result_of(message))
+    task, steps, _ = found
+    await _end_step(TaskContext(session, task, settings), steps, step, result_of(message))
 
 
 async def on_step_timed_out(settings: Settings, session: Session, envelope: Envelope, message: Message) -> None:
     """Send an unanswered command again; fail the step after its deadline."""
     assert isinstance(message, events.StepTimedOut)
     command_id = UUID(message.command_id)
-    found = await repository.lock_task_and_get_step(session, command_id)
-    if found is None:
+    found = await repository.lock_task_and_list_steps(session, command_id)
+    step = found and _step_of(found[1], command_id)
+    if found is None or step is None:
         raise Poison(f"StepTimedOut {envelope.id} names a command that was never sent.")
-    task, step, now = found
+    task, steps, now = found
     if step.state != StepState.RUNNING or task.state != TaskState.RUNNING:
         return
     if now >= step.deadline:
         await outbox.emit(
             session, events.CancelWork(command_ids=[message.command_id]), task_id=task.task_id, to=step.service
         )
-        await _end_step(TaskContext(session, task, settings), step, _timed_out(step))
+        await _end_step(TaskContext(session, task, settings), steps, step, _timed_out(step))
         return
     await outbox.send_again(session, command_id)
     waited_seconds = (now - step.started_at).total_seconds()
@@ -204,18 +207,23 @@ async def on_approval_due(settings: Settings, session: Session, envelope: Envelo
         await workflow.resume(context, {approval.subject.kind.value: result})
 
 
-async def _end_step(context: TaskContext, step: Step, result: StepResult) -> None:
+async def _end_step(context: TaskContext, steps: Sequence[Step], step: Step, result: StepResult) -> None:
     session, task = context.session, context.task
     if task.state != TaskState.RUNNING:
         return
-    ended = await repository.end_step(session, task.task_id, step.step, state=StepState(result["state"]), result=result)
-    if ended is None:
+    found = await repository.end_step(session, task.task_id, step.step, state=StepState(result["state"]), result=result)
+    if found is None:
         return
-    await outbox.withdraw(session, step.timer_id)
-    await task_events.emit_step(session, task, ended)
-    wave = [other for other in await repository.list_steps(session, task.task_id) if other.wave == step.wave]
+    ended, number = found
+    await task_events.emit_step(session, task, ended, number)
+    wave = [ended if other.step == ended.step else other for other in steps if other.wave == ended.wave]
     if all(other.state != StepState.RUNNING for other in wave):
         await workflow.resume(context, {other.step.value: other.result for other in wave})
+
+
+def _step_of(steps: Sequence[Step], command_id: UUID) -> Step | None:
+    """None for a command that was sent once and is its step's no more."""
+    return next((step for step in steps if step.command_id == command_id), None)
 
 
 def _timed_out(step: Step) -> StepResult:

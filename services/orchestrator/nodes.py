@@ -5,6 +5,7 @@ All are coroutines: LangGraph runs anything else in a thread.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypedDict, cast
 from uuid import UUID
@@ -19,9 +20,8 @@ from morningai.db.session import Session
 from morningai.rpc.time import timestamp
 from services.orchestrator import approval_rows, approvals, repository, task_events
 from services.orchestrator.domain import (
-    SERVICE_OF,
-    WAVE_OF,
     ApprovalKind,
+    StepCommand,
     StepName,
     StepResult,
     StepState,
@@ -72,7 +72,7 @@ class TaskContext:
 async def dispatch_index(state: TaskGraphState, runtime: Runtime[TaskContext]) -> None:
     task = runtime.context.task
     command = events.IndexSource(source=task.source, commit=task.base_commit)
-    await _dispatch(runtime.context, StepName.INDEX, command)
+    await _dispatch(runtime.context, {StepName.INDEX: command})
 
 
 async def await_index(state: TaskGraphState) -> TaskGraphState:
@@ -85,14 +85,13 @@ async def after_index(state: TaskGraphState) -> str:
 
 
 async def dispatch_generators(state: TaskGraphState, runtime: Runtime[TaskContext]) -> None:
-    for kind, command in _generating(state, runtime.context.task).items():
-        await _dispatch(runtime.context, StepName(kind), command)
+    await _dispatch(runtime.context, _generating(state, runtime.context.task))
 
 
-def _generating(state: TaskGraphState, task: Task) -> dict[str, Message]:
+def _generating(state: TaskGraphState, task: Task) -> dict[StepName, Message]:
     """The command of each generator that the task asks for."""
     snapshot = events.Snapshot(**state["results"][StepName.INDEX]["snapshot"])
-    commands: dict[str, Message] = {
+    commands: dict[StepName, Message] = {
         StepName.ANSWER: events.GenerateAnswer(instruction=task.instruction, snapshot=snapshot),
         StepName.FAQ: events.GenerateFaq(instruction=task.instruction, snapshot=snapshot, item_count=FAQ_ITEMS),
         StepName.DOCUMENT: events.GenerateDocument(instruction=task.instruction, snapshot=snapshot),
@@ -100,7 +99,7 @@ def _generating(state: TaskGraphState, task: Task) -> dict[str, Message]:
             instruction=task.instruction, snapshot=snapshot, hand_over=bool(task.branch)
         ),
     }
-    return {kind: commands[kind] for kind in task.kinds}
+    return {kind: commands[kind] for kind in map(StepName, task.kinds)}
 
 
 async def await_generators(state: TaskGraphState) -> TaskGraphState:
@@ -172,19 +171,22 @@ async def dispatch_again(state: TaskGraphState, runtime: Runtime[TaskContext]) -
     change = commands.get(StepName.CHANGE)
     if isinstance(change, events.GenerateChange):
         change.resumed_command_id = earlier[StepName.CHANGE]
-    for kind in reached_their_limit(state["results"], context.task.kinds):
-        await _dispatch(runtime.context, StepName(kind), commands[kind], again=True)
+    limited = map(StepName, reached_their_limit(state["results"], context.task.kinds))
+    await _dispatch_again(context, {kind: commands[kind] for kind in limited})
 
 
 async def dispatch_publish(state: TaskGraphState, runtime: Runtime[TaskContext]) -> None:
-    await _dispatch(runtime.context, StepName.PUBLISH, _publishing(state))
+    await _dispatch(runtime.context, {StepName.PUBLISH: _publishing(state)})
 
 
 async def dispatch_effects(state: EffectsState, runtime: Runtime[TaskContext]) -> None:
-    for effect in map(StepName, state["effects"]):
-        publishes = effect == StepName.PUBLISH
-        command = _publishing(state) if publishes else _delivering(state, runtime.context.task)
-        await _dispatch(runtime.context, effect, command)
+    context = runtime.context
+    effects = map(StepName, state["effects"])
+    await _dispatch(context, {effect: _taking_effect(effect, state, context.task) for effect in effects})
+
+
+def _taking_effect(effect: StepName, state: TaskGraphState, task: Task) -> Message:
+    return _publishing(state) if effect == StepName.PUBLISH else _delivering(state, task)
 
 
 def _publishing(state: TaskGraphState) -> Message:
@@ -220,47 +222,63 @@ async def await_publish(state: TaskGraphState) -> TaskGraphState:
 async def finish(state: TaskGraphState, runtime: Runtime[TaskContext]) -> None:
     context = runtime.context
     end = decide_end(state["results"], context.task.kinds, context.task.branch)
-    await repository.end_task(context.session, context.task.task_id, end.state)
-    await task_events.emit_end(context.session, context.task, end)
+    number = await repository.end_task(context.session, context.task.task_id, end.state)
+    await task_events.emit_end(context.session, context.task, end, number)
 
 
 def _with(state: TaskGraphState, replies: object) -> TaskGraphState:
     return {"results": {**state["results"], **cast(dict[str, StepResult], replies)}}
 
 
-async def _dispatch(context: TaskContext, name: StepName, command: Message, *, again: bool = False) -> None:
-    session, task, settings = context.session, context.task, context.settings
-    service = SERVICE_OF[name]
-    command_id = await outbox.emit(session, command, task_id=task.task_id, to=service)
-    timer_id = await emit_timer(session, task, command_id=str(command_id), delay_seconds=settings.resend_seconds)
-    if again:
-        step = await repository.restart_step(
-            session,
-            task.task_id,
-            name,
-            command_id=command_id,
-            timer_id=timer_id,
-            deadline_seconds=settings.step_deadline_seconds,
-        )
-    else:
-        step = await repository.insert_step(
-            session,
-            task.task_id,
-            name,
-            wave=WAVE_OF[name],
-            service=service,
-            command_id=command_id,
-            timer_id=timer_id,
-            deadline_seconds=settings.step_deadline_seconds,
-        )
-    await task_events.emit_step(session, task, step)
+async def _dispatch(context: TaskContext, messages: Mapping[StepName, Message]) -> None:
+    commands = [_new_command(step) for step in messages]
+    started = await repository.insert_steps(
+        context.session,
+        context.task.task_id,
+        commands,
+        deadline_seconds=context.settings.step_deadline_seconds,
+    )
+    for command, (step, number) in zip(commands, started, strict=True):
+        await _emit_command(context, command, messages[command.step])
+        await task_events.emit_step(context.session, context.task, step, number)
 
 
-async def emit_timer(session: Session, task: Task, *, command_id: str, delay_seconds: float) -> UUID:
+async def _dispatch_again(context: TaskContext, messages: Mapping[StepName, Message]) -> None:
+    for command in map(_new_command, messages):
+        step, number = await repository.restart_step(
+            context.session,
+            context.task.task_id,
+            command,
+            deadline_seconds=context.settings.step_deadline_seconds,
+        )
+        await _emit_command(context, command, messages[command.step])
+        await task_events.emit_step(context.session, context.task, step, number)
+
+
+def _new_command(step: StepName) -> StepCommand:
+    return StepCommand(step, command_id=outbox.new_id(), timer_id=outbox.new_id())
+
+
+async def _emit_command(context: TaskContext, command: StepCommand, message: Message) -> None:
+    session, task = context.session, context.task
+    await outbox.emit(session, message, task_id=task.task_id, to=command.service, message_id=command.command_id)
+    await emit_timer(
+        session,
+        task,
+        command_id=str(command.command_id),
+        delay_seconds=context.settings.resend_seconds,
+        timer_id=command.timer_id,
+    )
+
+
+async def emit_timer(
+    session: Session, task: Task, *, command_id: str, delay_seconds: float, timer_id: UUID | None = None
+) -> UUID:
     return await outbox.emit(
         session,
         events.StepTimedOut(command_id=command_id),
         task_id=task.task_id,
         to="orchestrator",
         delay_seconds=delay_seconds,
+        message_id=timer_id,
     )

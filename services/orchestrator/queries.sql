@@ -50,36 +50,59 @@ UPDATE tasks SET state = %(state)s WHERE task_id = %(task_id)s
 UPDATE tasks SET sequence = sequence + 1 WHERE task_id = %(task_id)s RETURNING sequence, now() AS time
 
 -- name: end_task
-UPDATE tasks SET state = %(state)s, ended_at = now() WHERE task_id = %(task_id)s RETURNING expiry_id
+-- With the number of the event that says so, and without its timer.
+WITH ended AS (
+  UPDATE tasks SET state = %(state)s, ended_at = now(), sequence = sequence + 1 WHERE task_id = %(task_id)s
+  RETURNING expiry_id, sequence, ended_at
+), withdrawn AS (
+  UPDATE outbox SET published_at = now() WHERE id = (SELECT expiry_id FROM ended) AND published_at IS NULL
+)
+SELECT ended.sequence, ended.ended_at AS time, kernel.close_task(%(task_id)s) FROM ended
 
 -- name: principal_may
 SELECT tenancy.principal_may(%(scope)s) AS may
 
--- name: close_task
-SELECT kernel.close_task(%(task_id)s)
-
--- name: insert_step
-INSERT INTO steps (task_id, step, wave, service, state, command_id, timer_id, deadline)
-VALUES (%(task_id)s, %(step)s, %(wave)s, %(service)s, 'running', %(command_id)s, %(timer_id)s,
-        now() + make_interval(secs => %(deadline_seconds)s))
-RETURNING *
+-- name: insert_steps
+-- With the last number of the events that say so.
+WITH inserted AS (
+  INSERT INTO steps (task_id, step, wave, service, state, command_id, timer_id, deadline)
+  SELECT %(task_id)s, step, wave, service, 'running', command_id, timer_id,
+         now() + make_interval(secs => %(deadline_seconds)s)
+  FROM unnest(%(steps)s::text[], %(waves)s::text[], %(services)s::text[], %(command_ids)s::uuid[], %(timer_ids)s::uuid[])
+    AS new (step, wave, service, command_id, timer_id)
+  RETURNING *
+), numbered AS (
+  UPDATE tasks SET sequence = sequence + cardinality(%(steps)s::text[]) WHERE task_id = %(task_id)s RETURNING sequence
+)
+SELECT inserted.*, numbered.sequence FROM inserted, numbered
 
 -- name: restart_step
-UPDATE steps SET state = 'running', command_id = %(command_id)s, timer_id = %(timer_id)s, result = '{}',
-  started_at = now(), ended_at = NULL, deadline = now() + make_interval(secs => %(deadline_seconds)s)
-WHERE task_id = %(task_id)s AND step = %(step)s
-RETURNING *
+WITH restarted AS (
+  UPDATE steps SET state = 'running', command_id = %(command_id)s, timer_id = %(timer_id)s, result = '{}',
+    started_at = now(), ended_at = NULL, deadline = now() + make_interval(secs => %(deadline_seconds)s)
+  WHERE task_id = %(task_id)s AND step = %(step)s
+  RETURNING *
+), numbered AS (
+  UPDATE tasks SET sequence = sequence + 1 WHERE task_id = %(task_id)s RETURNING sequence
+)
+SELECT restarted.*, numbered.sequence FROM restarted, numbered
 
 -- name: lock_task_of_command
-SELECT * FROM tasks WHERE task_id = (SELECT task_id FROM steps WHERE command_id = %(command_id)s) FOR UPDATE
-
--- name: get_step_of_command
-SELECT *, now() AS now FROM steps WHERE command_id = %(command_id)s
+SELECT *, now() AS now FROM tasks
+WHERE task_id = (SELECT task_id FROM steps WHERE command_id = %(command_id)s) FOR UPDATE
 
 -- name: end_step
-UPDATE steps SET state = %(state)s, result = %(result)s, ended_at = now()
-WHERE task_id = %(task_id)s AND step = %(step)s AND state = 'running'
-RETURNING *
+-- With the number of the event that says so, and without its timer.
+WITH ended AS (
+  UPDATE steps SET state = %(state)s, result = %(result)s, ended_at = now()
+  WHERE task_id = %(task_id)s AND step = %(step)s AND state = 'running'
+  RETURNING *
+), numbered AS (
+  UPDATE tasks SET sequence = sequence + 1 WHERE task_id = (SELECT task_id FROM ended) RETURNING sequence
+), withdrawn AS (
+  UPDATE outbox SET published_at = now() WHERE id = (SELECT timer_id FROM ended) AND published_at IS NULL
+)
+SELECT ended.*, numbered.sequence FROM ended, numbered
 
 -- name: set_timer
 UPDATE steps SET timer_id = %(timer_id)s WHERE task_id = %(task_id)s AND step = %(step)s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import cast
 from uuid import UUID
@@ -9,10 +10,21 @@ from uuid import UUID
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from morningai.bus import outbox
 from morningai.db.queries import load_queries
 from morningai.db.session import Database, Session
-from services.orchestrator.domain import Priority, QueuePlace, Step, StepName, StepResult, StepState, Task, TaskState
+from services.orchestrator.domain import (
+    WAVE_OF,
+    Number,
+    Priority,
+    QueuePlace,
+    Step,
+    StepCommand,
+    StepName,
+    StepResult,
+    StepState,
+    Task,
+    TaskState,
+)
 
 QUERIES = load_queries(__file__)
 
@@ -92,84 +104,79 @@ def _task(row: DictRow) -> Task:
     )
 
 
-async def next_sequence(session: Session, task_id: UUID) -> tuple[int, datetime]:
+async def next_number(session: Session, task_id: UUID) -> Number:
     row = await session.row(QUERIES["next_sequence"], {"task_id": task_id})
     assert row is not None
-    return row["sequence"], row["time"]
+    return Number(row["sequence"], row["time"])
 
 
-async def end_task(session: Session, task_id: UUID, state: TaskState) -> None:
+async def end_task(session: Session, task_id: UUID, state: TaskState) -> Number:
     """Its timer and its seals end with it, the commands' within minutes."""
     row = await session.row(QUERIES["end_task"], {"task_id": task_id, "state": state})
-    if row and row["expiry_id"]:
-        await outbox.withdraw(session, row["expiry_id"])
-    await session.execute(QUERIES["close_task"], {"task_id": task_id})
+    assert row is not None
+    return Number(row["sequence"], row["time"])
 
 
 async def set_task_state(session: Session, task_id: UUID, state: TaskState) -> None:
     await session.execute(QUERIES["set_task_state"], {"task_id": task_id, "state": state})
 
 
-async def insert_step(
-    session: Session,
-    task_id: UUID,
-    step: StepName,
-    *,
-    wave: str,
-    service: str,
-    command_id: UUID,
-    timer_id: UUID,
-    deadline_seconds: float,
-) -> Step:
-    row = await session.row(
-        QUERIES["insert_step"],
+async def insert_steps(
+    session: Session, task_id: UUID, commands: Sequence[StepCommand], *, deadline_seconds: float
+) -> list[tuple[Step, Number]]:
+    """In the order of their commands, each with the number of the event that says so."""
+    rows = await session.rows(
+        QUERIES["insert_steps"],
         {
             "task_id": task_id,
-            "step": step,
-            "wave": wave,
-            "service": service,
-            "command_id": command_id,
-            "timer_id": timer_id,
+            "steps": [command.step for command in commands],
+            "waves": [WAVE_OF[command.step] for command in commands],
+            "services": [command.service for command in commands],
+            "command_ids": [command.command_id for command in commands],
+            "timer_ids": [command.timer_id for command in commands],
             "deadline_seconds": deadline_seconds,
         },
     )
-    assert row is not None
-    return _step(row)
+    steps = {step.command_id: step for step in map(_step, rows)}
+    last = rows[0]["sequence"] if rows else 0
+    ordered = [steps[command.command_id] for command in commands]
+    return [(step, Number(last - len(ordered) + place, step.started_at)) for place, step in enumerate(ordered, start=1)]
 
 
 async def restart_step(
-    session: Session, task_id: UUID, step: StepName, *, command_id: UUID, timer_id: UUID, deadline_seconds: float
-) -> Step:
+    session: Session, task_id: UUID, command: StepCommand, *, deadline_seconds: float
+) -> tuple[Step, Number]:
     """A step that ended begins anew, with another command."""
     row = await session.row(
         QUERIES["restart_step"],
         {
             "task_id": task_id,
-            "step": step,
-            "command_id": command_id,
-            "timer_id": timer_id,
+            "step": command.step,
+            "command_id": command.command_id,
+            "timer_id": command.timer_id,
             "deadline_seconds": deadline_seconds,
         },
     )
     assert row is not None
-    return _step(row)
+    return _step(row), Number(row["sequence"], row["started_at"])
 
 
-async def lock_task_and_get_step(session: Session, command_id: UUID) -> tuple[Task, Step, datetime] | None:
-    """The step that waits for a command's reply, with its task locked, and the database's time."""
+async def lock_task_and_list_steps(session: Session, command_id: UUID) -> tuple[Task, list[Step], datetime] | None:
+    """The locked task whose step waits for a command's reply, all its steps, and the database's time."""
     locked = await session.row(QUERIES["lock_task_of_command"], {"command_id": command_id})
+    if locked is None:
+        return None
     # Read behind the lock: whoever held it may have ended the step.
-    row = await session.row(QUERIES["get_step_of_command"], {"command_id": command_id})
-    return (_task(locked), _step(row), row["now"]) if locked and row else None
+    return _task(locked), await list_steps(session, locked["task_id"]), locked["now"]
 
 
 async def end_step(
     session: Session, task_id: UUID, step: StepName, *, state: StepState, result: StepResult
-) -> Step | None:
-    """None when the step had ended already."""
+) -> tuple[Step, Number] | None:
+    """Its timer ends with it. None when the step had ended already."""
     parameters: dict[str, object] = {"task_id": task_id, "step": step, "state": state, "result": Jsonb(result)}
     row = await session.row(QUERIES["end_step"], parameters)
-    return _step(row) if row else None
+    return (_step(row), Number(row["sequence"], row["ended_at"])) if row else None
 
 
 async def set_timer(session: Session, task_id: UUID, step: StepName, timer_id: UUID) -> None:

@@ -16,6 +16,7 @@ from services.orchestrator.domain import (
     Approval,
     ApprovalState,
     End,
+    Number,
     Step,
     StepResult,
     Task,
@@ -39,19 +40,19 @@ APPROVAL_MESSAGES: dict[ApprovalState, tuple[str, type[Message]]] = {
 
 
 async def emit_started(session: Session, task: Task) -> None:
-    event = await _event(session, task, "task.started", TaskState.RUNNING)
+    event = _event(task, await _next(session, task), "task.started", TaskState.RUNNING)
     await outbox.emit(session, events.TaskStarted(event=event), task_id=task.task_id)
 
 
-async def emit_step(session: Session, task: Task, step: Step) -> None:
-    event = await _event(session, task, f"step.{'started' if step.ended_at is None else step.state}", task.state)
+async def emit_step(session: Session, task: Task, step: Step, number: Number) -> None:
+    event = _event(task, number, f"step.{'started' if step.ended_at is None else step.state}", task.state)
     event.step.CopyFrom(_step(step))
     await outbox.emit(session, events.TaskStepChanged(event=event), task_id=task.task_id)
 
 
-async def emit_end(session: Session, task: Task, end: End) -> None:
+async def emit_end(session: Session, task: Task, end: End, number: Number) -> None:
     name, message = END_MESSAGES[end.state]
-    event = await _event(session, task, name, end.state)
+    event = _event(task, number, name, end.state)
     if failure := _failure(end.cause):
         event.failure.CopyFrom(failure)
     await outbox.emit(session, message(event=event), task_id=task.task_id)
@@ -61,13 +62,15 @@ async def emit_approval(session: Session, task: Task, approval: Approval) -> Non
     """That the task waits for the request, or goes on after its end."""
     waiting = approval.state == ApprovalState.PENDING
     name, message = APPROVAL_MESSAGES[approval.state]
-    event = await _event(session, task, name, TaskState.WAITING_FOR_APPROVAL if waiting else TaskState.RUNNING)
+    state = TaskState.WAITING_FOR_APPROVAL if waiting else TaskState.RUNNING
+    event = _event(task, await _next(session, task), name, state)
     event.approval.CopyFrom(approval_message(approval))
     await outbox.emit(session, message(event=event), task_id=task.task_id)
 
 
 async def emit_delegated(session: Session, task: Task, approval: Approval) -> None:
-    event = await _event(session, task, "task.approval_delegated", TaskState.WAITING_FOR_APPROVAL)
+    number = await _next(session, task)
+    event = _event(task, number, "task.approval_delegated", TaskState.WAITING_FOR_APPROVAL)
     event.approval.CopyFrom(approval_message(approval))
     await outbox.emit(session, events.TaskApprovalDelegated(event=event), task_id=task.task_id)
 
@@ -95,12 +98,15 @@ def approval_message(approval: Approval) -> approvals.Approval:
     )
 
 
-async def _event(session: Session, task: Task, name: str, state: TaskState) -> api.TaskEvent:
-    sequence, time = await repository.next_sequence(session, task.task_id)
+async def _next(session: Session, task: Task) -> Number:
+    return await repository.next_number(session, task.task_id)
+
+
+def _event(task: Task, number: Number, name: str, state: TaskState) -> api.TaskEvent:
     return api.TaskEvent(
         task=f"tasks/{task.task_id}",
-        sequence=sequence,
-        time=timestamp(time),
+        sequence=number.sequence,
+        time=timestamp(number.time),
         type=name,
         trace_id=telemetry.current_trace_id(),
         task_state=api.TaskState.Value(f"TASK_STATE_{state.upper()}"),

@@ -115,8 +115,8 @@ def _in_relay(trap: Trap) -> None:
 
 
 def _in_handlers(trap: Trap) -> None:
-    def handled(_: None, __: object, envelope: Any, *___: object, **____: object) -> None:
-        trap.reached("handler.handled", envelope.task_id)
+    def handled(_: None, __: object, envelopes: Any, *___: object, **____: object) -> None:
+        trap.reached("handler.handled", envelopes[0].task_id)
 
     _around(handling, "receive_sealed", after=handled)
     together.receive_sealed = handling.receive_sealed

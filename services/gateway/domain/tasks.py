@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -249,6 +250,13 @@ def apply_change(task: Task, change: TaskChange) -> Task:
         steps=_with_step(task.steps, change.step),
         failure=change.failure or task.failure,
     )
+
+
+def last_in_row(sequences: Iterable[int], *, after: int) -> int:
+    """The last that follows without a gap; `after` itself when none does."""
+    for sequence in sorted(sequences):
+        after += sequence == after + 1
+    return after
 
 
 def _with_step(steps: tuple[Step, ...], changed: Step | None) -> tuple[Step, ...]:

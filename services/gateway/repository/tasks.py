@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from services.gateway.domain.tasks import (
     TaskKind,
     TaskPriority,
     TaskState,
+    last_in_row,
 )
 
 QUERIES = load_queries(__file__)
@@ -67,9 +68,10 @@ async def get_task(session: Session, task_id: UUID) -> Task | None:
     return _task(row) if row else None
 
 
-async def lock_task(session: Session, task_id: UUID) -> Task | None:
+async def lock_task(session: Session, task_id: UUID) -> tuple[Task, bool] | None:
+    """And whether the tenant has webhooks."""
     row = await session.row(QUERIES["lock_task"], {"task_id": task_id})
-    return _task(row) if row else None
+    return (_task(row), bool(row["has_webhooks"])) if row else None
 
 
 async def list_tasks(session: Session, *, before: tuple[datetime, UUID] | None, limit: int) -> list[Task]:
@@ -93,11 +95,23 @@ async def update_task(session: Session, task: Task) -> None:
     )
 
 
-async def insert_event(session: Session, task: Task, event: NewEvent) -> list[bytes]:
-    """Keep an event, and return those that the task has not applied, at most MOST_EVENTS."""
-    parameters: dict[str, object] = {"task_id": task.task_id, "after": task.sequence, "limit": MOST_EVENTS}
-    parameters |= vars(event)
-    return [row["event"] for row in await session.rows(QUERIES["insert_event"], parameters)]
+async def insert_events(session: Session, task: Task, events: Sequence[NewEvent]) -> list[bytes]:
+    """Keep events, and return those that the task has not applied, in their order, at most MOST_EVENTS."""
+    rows = await session.rows(
+        QUERIES["insert_events"],
+        {
+            "task_id": task.task_id,
+            "after": task.sequence,
+            "last": last_in_row((event.sequence for event in events), after=task.sequence),
+            "limit": MOST_EVENTS,
+            "sequences": [event.sequence for event in events],
+            "trace_ids": [event.trace_id for event in events],
+            "events": [event.event for event in events],
+            "event_ids": [event.event_id for event in events],
+            "types": [event.type for event in events],
+        },
+    )
+    return [row["event"] for row in rows]
 
 
 async def place_events(session: Session, task: Task, *, last: int) -> None:

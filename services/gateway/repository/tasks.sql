@@ -16,7 +16,8 @@ SELECT * FROM tasks WHERE request_id = %(request_id)s
 SELECT * FROM tasks WHERE task_id = %(task_id)s
 
 -- name: lock_task
-SELECT * FROM tasks WHERE task_id = %(task_id)s FOR UPDATE
+SELECT *, EXISTS (SELECT FROM webhook_endpoints WHERE state = 'enabled') AS has_webhooks
+FROM tasks WHERE task_id = %(task_id)s FOR UPDATE OF tasks
 
 -- name: list_tasks
 SELECT * FROM tasks
@@ -29,19 +30,21 @@ UPDATE tasks SET state = %(state)s, steps = %(steps)s, failure = %(failure)s, se
   updated_at = %(updated_at)s, ended_at = %(ended_at)s
 WHERE task_id = %(task_id)s
 
--- name: insert_event
--- And the task's events after the last that was applied: a statement does not see its own row in the table. One that
--- arrives early has no place in the feed yet.
+-- name: insert_events
+-- And the task's events after the last that was applied: a statement does not see its own rows in the table. Those that
+-- arrive early, after `last`, have no place in the feed yet.
 WITH inserted AS (
   INSERT INTO task_events (task_id, sequence, trace_id, event, event_id, type, feed_position)
-  VALUES (%(task_id)s, %(sequence)s, %(trace_id)s, %(event)s, %(event_id)s, %(type)s,
-    CASE WHEN %(sequence)s = %(after)s + 1 THEN greatest(
+  SELECT %(task_id)s, sequence, trace_id, event, event_id, type,
+    CASE WHEN sequence <= %(last)s THEN greatest(
       pg_current_xact_id()::text::bigint + (SELECT first_position FROM feed_life),
-      (SELECT feed_position FROM task_events WHERE task_id = %(task_id)s AND sequence = %(after)s)) END)
+      (SELECT feed_position FROM task_events WHERE task_id = %(task_id)s AND sequence = %(after)s)) END
+  FROM unnest(%(sequences)s::bigint[], %(trace_ids)s::text[], %(events)s::bytea[], %(event_ids)s::uuid[], %(types)s::text[])
+    AS new (sequence, trace_id, event, event_id, type)
   ON CONFLICT DO NOTHING
   RETURNING sequence, event
 )
-SELECT event FROM (
+SELECT sequence, event FROM (
   SELECT sequence, event FROM task_events WHERE task_id = %(task_id)s AND sequence > %(after)s
   UNION ALL
   SELECT sequence, event FROM inserted WHERE sequence > %(after)s

@@ -78,7 +78,7 @@ async def test_a_transaction_that_is_lost_takes_no_effect_of_any_and_each_comes_
 async def test_one_transaction_never_serves_two_tenants(start_service, tenant, database):
     service = await start_service("orchestrator", orchestrator())
     other = database.create_tenant("other")
-    async with service.database.tenant_sessions() as open_session:
-        await open_session(tenant.grant())
+    async with service.database.tenant_transaction() as transaction:
+        await transaction.open_session(tenant.grant())
         with pytest.raises(Unauthenticated, match="another tenant"):
-            await open_session(other.grant())
+            await transaction.open_session(other.grant())

@@ -80,6 +80,6 @@ async def end_task(gateway, database, task_id, *, before_commit=None):
     async with gateway.tenant_session(seal) as session:
         entry = message_type(events.TaskSucceeded)
         envelope = Envelope(uuid4(), entry, "orchestrator", session.tenant_id, task_id, seal, "", b"")
-        await keep_and_apply(session, envelope, message)
+        await keep_and_apply(session, [(envelope, message)])
         if before_commit:
             await before_commit()

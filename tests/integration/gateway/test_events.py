@@ -98,7 +98,7 @@ async def apply(session, task, sequence, *rest):
         traceparent="",
         body=b"",
     )
-    await keep_and_apply(session, envelope, message)
+    await keep_and_apply(session, [(envelope, message)])
     return str(envelope.id)
 
 
