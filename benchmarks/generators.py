@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from importlib import import_module
 
+import uvloop
 from google.protobuf.message import Message
 
 from morningai.api.events.v1 import events_pb2 as events
@@ -54,4 +55,5 @@ def make_service(name: str, settings: ServiceSettings) -> Service:
 if __name__ == "__main__":
     name = sys.argv[1]
     settings: ServiceSettings = read_settings(import_module(f"services.{name}.settings").Settings)
-    run(name, settings, partial(make_service, name, settings))
+    loop_factory = uvloop.new_event_loop if name == "faqgen" else None  # as the service itself has it
+    run(name, settings, partial(make_service, name, settings), loop_factory=loop_factory)

@@ -83,7 +83,9 @@ def run(
     *,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
 ) -> None:
-    """The body of every `__main__.py`."""
+    """The body of every `__main__.py`. A service that starts processes keeps asyncio's own loop: what uvloop forks of a
+    process with gRPC in it dies of it.
+    """
     remember(secrets_of(settings))
     start_logging(name, settings.log_level)
     provider = telemetry.start_telemetry(name)

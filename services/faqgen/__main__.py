@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
+import uvloop
+
 from morningai.service import run
 from morningai.settings import read_settings
 from services.faqgen.app import NAME, make_service
@@ -11,4 +13,4 @@ from services.faqgen.settings import Settings
 
 if __name__ == "__main__":
     settings = read_settings(Settings)
-    run(NAME, settings, partial(make_service, settings))
+    run(NAME, settings, partial(make_service, settings), loop_factory=uvloop.new_event_loop)
