@@ -66,6 +66,19 @@ def test_no_session_opens_with_an_invalid_proof(world, kind):
         connection.execute("SELECT kernel.open_session(%s)", (INVALID_PROOFS[kind](world),))
 
 
+@pytest.mark.parametrize("kind", INVALID_PROOFS)
+@pytest.mark.parametrize("login", APP_LOGINS)
+def test_no_message_is_received_with_an_invalid_proof(sealed, login, kind):
+    """And the one before it leaves no receipt."""
+    world, message_id, _, seal = sealed
+    given = {"proofs": [seal, INVALID_PROOFS[kind](world)], "ids": [message_id, uuid4()]}
+    with world.session(login, None) as connection:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), connection.transaction():
+            connection.execute("SELECT kernel.receive(%(proofs)s, %(ids)s, 'c', ARRAY['t', 't'])", given)
+        connection.execute("SELECT kernel.open_session(%s)", (seal,))
+        assert connection.execute("SELECT count(*) FROM inbox WHERE consumer = 'c'").fetchone() == (0,)
+
+
 def test_a_proof_ends_with_its_transaction(world):
     with psycopg.connect(world.database.dsn("gateway_app")) as connection:
         connection.execute("SELECT kernel.open_session(%s)", (world.a.grant(),))

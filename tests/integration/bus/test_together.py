@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 
 from morningai.api.events.v1 import events_pb2 as events
+from morningai.bus.handling import Group
 from morningai.bus.work import Long
 from morningai.errors import Poison, Unauthenticated
 from tests.integration.bus.test_settle import codegen, ignore, orchestrator, send
@@ -73,6 +74,42 @@ async def test_a_transaction_that_is_lost_takes_no_effect_of_any_and_each_comes_
     await eventually(lambda: database.rows(RECEIVED)[0][0] == MESSAGES)
     assert ended
     assert set(seen) == set(sent)
+
+
+async def sent_to_group(start_service, tenant, handle):
+    sender = await start_service("codegen", codegen(Long(ignore)))
+    handlers = orchestrator() | {type(REPLY): Group(handle)}
+    await start_service("orchestrator", handlers)
+    task_id = tenant.open_task(uuid4())
+    return [await send(sender, tenant, REPLY, task_id=task_id, to="") for _ in range(MESSAGES)]
+
+
+async def test_a_group_is_handled_at_once(start_service, tenant, database, eventually):
+    groups = []
+
+    async def handle(session, received):
+        groups.append([envelope.id for envelope, message in received if message == REPLY])
+        await asyncio.sleep(0.3 if len(groups) == 1 else 0)
+
+    sent = await sent_to_group(start_service, tenant, handle)
+    await eventually(lambda: database.rows(RECEIVED)[0][0] == MESSAGES)
+    assert sorted(message for group in groups for message in group) == sorted(sent)
+    assert len(groups) <= 3
+
+
+async def test_one_of_a_group_that_fails_leaves_the_others_their_effect(start_service, tenant, database, eventually):
+    count, poisoned = [], []
+
+    async def handle(session, received):
+        count.append(len(received))
+        await asyncio.sleep(0.3 if len(count) == 1 else 0)
+        if poisoned and poisoned[0] in [envelope.id for envelope, _ in received]:
+            raise Poison("This one cannot be handled.")
+
+    sent = await sent_to_group(start_service, tenant, handle)
+    poisoned.append(sent[3])
+    await eventually(lambda: database.rows("SELECT message_id FROM orchestrator.dead_letters") == [(sent[3],)])
+    await eventually(lambda: database.rows(RECEIVED)[0][0] == MESSAGES - 1)
 
 
 async def test_one_transaction_never_serves_two_tenants(start_service, tenant, database):

@@ -13,6 +13,7 @@ import tempfile
 import time
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import UUID, uuid4
 
 import grpc
@@ -31,7 +32,7 @@ from morningai.secrets.key_ring import KeyRing, make_key
 from services.gateway import event_feed
 from services.gateway.domain.events import FeedPlace
 from services.gateway.event_tokens import EventTokens
-from services.gateway.handlers import keep_and_apply
+from services.gateway.handlers import keep_and_apply, make_handlers
 from services.gateway.repository import events as repository
 from tests.conftest import PASSWORDS
 from tests.integration.gateway.door import insert_task, open_door
@@ -85,8 +86,7 @@ def large(event):
     return events.TaskStepChanged(event=event)
 
 
-async def apply(session, task, sequence, *rest):
-    """In the session's transaction; returns the event's id."""
+def received(session, task, sequence, *rest):
     message = message_of(task, sequence, *rest)
     envelope = Envelope(
         id=uuid4(),
@@ -98,8 +98,26 @@ async def apply(session, task, sequence, *rest):
         traceparent="",
         body=b"",
     )
-    await keep_and_apply(session, [(envelope, message)])
-    return str(envelope.id)
+    return envelope, message
+
+
+async def apply(session, task, sequence, *rest):
+    """In the session's transaction; returns the event's id."""
+    one = received(session, task, sequence, *rest)
+    await keep_and_apply(session, [one])
+    return str(one[0].id)
+
+
+async def test_what_had_waited_is_applied_and_told_with_what_it_waited_for(gateway, tenant):
+    """To watchers, too, who came after it."""
+    task = insert_task(tenant)
+    told = []
+    feed = SimpleNamespace(arrived=lambda _, __, *applied: told.append([event.sequence for event in applied]))
+    handler = make_handlers(feed, None)[events.TaskStepChanged]
+    for sequences in ((3,), (6, 5), (1, 2), (4,)):
+        async with gateway.tenant_session(tenant.grant()) as session:
+            await handler.handle(session, [received(session, task, sequence) for sequence in sequences])
+    assert told == [[1, 2, 3], [4, 5, 6]]
 
 
 async def applied(gateway, tenant, task, sequence, *rest):

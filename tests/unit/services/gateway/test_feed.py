@@ -109,6 +109,12 @@ async def test_nothing_is_given_twice(watching: Watching) -> None:
     assert watching.given.empty()
 
 
+async def test_events_that_were_applied_together_are_given_without_a_look(watching: Watching) -> None:
+    watching.feed.arrived(TENANT, WATCHED, event(1), event(2))
+    assert [await watching.next(), await watching.next()] == [1, 2]
+    assert watching.kept.count == 1
+
+
 async def test_a_watch_ends_with_its_task(watching: Watching) -> None:
     watching.feed.arrived(TENANT, WATCHED, event(1, api.TASK_STATE_SUCCEEDED))
     async with asyncio.timeout(LOOK_AGAIN_SECONDS / 5):
