@@ -52,7 +52,8 @@ class Short:
 class Group(Short):
     """Handles the messages of a task that wait at one time with as many statements as one of them would take.
 
-    Each has its own receipt, under its own seal; what the handler writes stands under the last one's.
+    Each has its own receipt, under its own seal; what the handler writes stands under the last one's. None of them is
+    a command, whose replies would be sent again under another's seal.
     """
 
     handle: GroupHandler  # type: ignore[assignment]  # of all at once

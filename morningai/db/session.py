@@ -125,8 +125,7 @@ class Transaction:
 
     async def _open(self, query: LiteralString, given: Parameters) -> DictRow:
         parameters = given | _limits()
-        if self.sessions:
-            await self.sessions[-1].write_rest()
+        await self.write_rest()
         try:
             if self.sessions:
                 cursor = await self.connection.execute(query, parameters)
@@ -141,6 +140,12 @@ class Transaction:
             raise TaskEnded("The task of this seal has ended.") from error
         assert row is not None
         return row
+
+    async def write_rest(self) -> None:
+        for session in self.sessions[-1:]:
+            await session.write_rest()
+        if any(session.before_commit for session in self.sessions):
+            raise RuntimeError("A session was written to after another one was opened in its transaction.")
 
     def _add(self, proof: str) -> Session:
         session = _session(self.connection, proof)
@@ -198,8 +203,7 @@ class Database:
         async with self._pool.connection(timeout=_seconds_left()) as connection:
             transaction = Transaction(connection)
             yield transaction
-            for session in transaction.sessions[-1:]:
-                await session.write_rest()
+            await transaction.write_rest()
         for call in [call for session in transaction.sessions for call in session.after_commit]:
             call()
         if any(session.wakes_relay for session in transaction.sessions) and not self._wake_relay():

@@ -128,6 +128,7 @@ async def _start(context: TaskContext) -> None:
     if may:
         await workflow.start(context)
     else:
+        await session.write_rest()  # the timer of its end, which ends with it
         await cancel(session, task, [], cause=NOT_PERMITTED)
 
 

@@ -25,6 +25,9 @@ from tests.chaos.recorders.tap import tapping
 from tests.chaos.up import TAP_PASSWORD, TAP_USER
 from tests.e2e.model import scripted_model
 
+# Beside other work a platform that never comes to rest takes minutes.
+pytestmark = pytest.mark.timeout(600)
+
 PATIENCE_SECONDS = 30.0
 REST_SECONDS = 25.0
 ORDERS = [

@@ -95,6 +95,16 @@ async def test_each_message_is_sealed_under_the_proof_that_stood_when_it_was_emi
     assert [tasks[message_id] for message_id in emitted] == [str(first.task_id), str(second.task_id)]
 
 
+async def test_what_is_emitted_in_a_session_that_no_longer_stands_fails(gateway, database, tenant):
+    transacting = gateway.tenant_transaction()
+    transaction = await transacting.__aenter__()
+    earlier, _ = [await transaction.open_session(tenant.grant()) for _ in range(2)]
+    await emit(earlier, uuid4())
+    with pytest.raises(RuntimeError, match="after another"):
+        await transacting.__aexit__(None, None, None)
+    assert database.rows(OUTBOX) == []
+
+
 async def test_of_several_messages_each_leaves_its_receipt_once(gateway, database, tenant):
     envelopes = [await sent(gateway, database, tenant) for _ in range(3)]
     for received, are_new in ((envelopes[:2], [True, True]), (envelopes, [False, False, True])):

@@ -15,6 +15,7 @@ from services.orchestrator.cancellation import cancel, lock_or_insert
 from tests.integration.orchestrator.test_approvals import set_policy
 from tests.integration.orchestrator.test_delivery import commanded, generated
 from tests.integration.orchestrator.test_queue import SLOTS, orchestrator
+from tests.integration.orchestrator.test_suspension import Granted
 from tests.integration.orchestrator.test_task_graph import never, platform, request_task, state_of
 
 __all__ = ["orchestrator", "platform"]
@@ -79,6 +80,16 @@ async def test_a_task_without_a_time_to_live_has_no_timer(platform, tenant, data
     gateway = await platform(answer=Long(never))
     task_id = await request_task(gateway, tenant, ANSWER)
     await eventually(lambda: database.rows("SELECT 1 FROM faqgen.leases WHERE state = 'running'"))
+    assert database.rows(TIMERS, task_id) == []
+
+
+async def test_a_task_that_may_not_start_has_no_timer(platform, tenant, database, eventually):
+    await database.change("UPDATE tenancy.api_keys SET scopes = '{tasks.write,tasks.read}'")
+    grant = tenant.grant()
+    await database.change("UPDATE tenancy.api_keys SET revoked_at = now()")
+    gateway = await platform()
+    task_id = await request_expiring(gateway, Granted(tenant, grant))
+    await eventually(lambda: state_of(database, task_id) == "cancelled")
     assert database.rows(TIMERS, task_id) == []
 
 
