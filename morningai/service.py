@@ -16,7 +16,7 @@ import structlog
 
 from morningai import telemetry
 from morningai.bus import broker
-from morningai.bus.broker import Bus, Handlers
+from morningai.bus.broker import Bus, Fetches, Handlers
 from morningai.bus.losses import resend_lost
 from morningai.bus.permissions import BUS_OWNER
 from morningai.bus.pulses import Pulses
@@ -140,7 +140,8 @@ async def _connect(service: Service, liveness: Liveness) -> tuple[Bus, Relay]:
     await _audit(service)
     for check in service.starting:
         await check()
-    nats, jetstream = await broker.connect(service.name, service.settings)
+    fetches = Fetches()
+    nats, jetstream = await broker.connect(service.name, service.settings, fetches)
     ack_wait_seconds, replicas = service.settings.ack_wait_seconds, service.settings.bus_replicas
     if service.name == BUS_OWNER:
         await ensure_topology(jetstream, ack_wait_seconds=ack_wait_seconds, replicas=replicas)
@@ -156,6 +157,7 @@ async def _connect(service: Service, liveness: Liveness) -> tuple[Bus, Relay]:
         service.name,
         nats,
         jetstream,
+        fetches,
         database=service.database,
         handlers=service.handlers,
         settings=service.settings,

@@ -295,10 +295,18 @@ async def _running(service: str, settings: ServiceSettings, handlers: Handlers) 
     database = Database(settings.database_dsn, wake_relay=holder.wake)
     await database.open()
     await make_consumers(service, settings)
-    connected, jetstream = await broker.connect(service, settings)
+    fetches = broker.Fetches()
+    connected, jetstream = await broker.connect(service, settings, fetches)
     liveness = Liveness(stuck_seconds=settings.stuck_seconds)
     bus = await broker.subscribe(
-        service, connected, jetstream, database=database, handlers=handlers, settings=settings, liveness=liveness
+        service,
+        connected,
+        jetstream,
+        fetches,
+        database=database,
+        handlers=handlers,
+        settings=settings,
+        liveness=liveness,
     )
     relay = holder.relay = Relay(service, settings.relay_dsn, jetstream, loop=liveness.loop("relay"))
     relaying = asyncio.create_task(relay.run())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
@@ -45,11 +46,34 @@ Handlers = Mapping[type[Message], Short | Long]
 
 
 @dataclass(frozen=True)
+class Fetches:
+    """Those that wait for a message. A bus whose connection breaks forgets who asked it, and answers none of them."""
+
+    _waiting: set[asyncio.Timeout] = field(default_factory=set)
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """Raises TimeoutError when it has to ask again."""
+        async with asyncio.timeout(None) as waiting:
+            self._waiting.add(waiting)
+            try:
+                yield
+            finally:
+                self._waiting.remove(waiting)
+
+    async def ask_again(self) -> None:
+        log.info("bus.connection.restored")
+        for waiting in self._waiting:
+            waiting.reschedule(asyncio.get_running_loop().time())
+
+
+@dataclass(frozen=True)
 class Bus:
     """A connected broker whose subscriptions start with `start`."""
 
     broker: NatsBroker
     jetstream: JetStreamContext
+    fetches: Fetches
     subscriptions: tuple[Subscription, ...]
     draining: asyncio.Event
     pullers: tuple[tuple[PullStreamSubscriber, Loop], ...]
@@ -57,7 +81,7 @@ class Bus:
     async def start(self) -> None:
         await self.broker.start()
         for puller, loop in self.pullers:
-            _say_each_fetch(puller, loop)
+            _watch_each_fetch(puller, loop, self.fetches)
 
     async def drain(self) -> None:
         """Take no more messages, give long work to others at once, and return when the short handlers have ended."""
@@ -77,12 +101,10 @@ async def _on_disconnect() -> None:
     log.warning("bus.connection.lost")
 
 
-async def _on_reconnect() -> None:
-    log.info("bus.connection.restored")
-
-
-async def connect(service: str, settings: ServiceSettings) -> tuple[NatsBroker, JetStreamContext]:
-    """Connect as the service's own user; reconnects for ever afterwards."""
+async def connect(
+    service: str, settings: ServiceSettings, fetches: Fetches | None = None
+) -> tuple[NatsBroker, JetStreamContext]:
+    """Connect as the service's own user; reconnects for ever afterwards, and then has the fetches asked again."""
     context = bus_context(settings)
     broker = NatsBroker(
         settings.nats_urls,
@@ -101,7 +123,7 @@ async def connect(service: str, settings: ServiceSettings) -> tuple[NatsBroker, 
         logger=None,
         error_cb=_on_error,
         disconnected_cb=_on_disconnect,
-        reconnected_cb=_on_reconnect,
+        reconnected_cb=(fetches or Fetches()).ask_again,
         graceful_timeout=settings.drain_seconds,
         drain_timeout=1,
     )
@@ -114,6 +136,7 @@ async def subscribe(
     service: str,
     broker: NatsBroker,
     jetstream: JetStreamContext,
+    fetches: Fetches,
     *,
     database: Database,
     handlers: Handlers,
@@ -159,7 +182,7 @@ async def subscribe(
                 lanes,
             )
             pullers.append((_attach(broker, subscription, settler), slot.loop))
-    return Bus(broker, jetstream, subscriptions, draining, tuple(pullers))
+    return Bus(broker, jetstream, fetches, subscriptions, draining, tuple(pullers))
 
 
 def _attach(broker: NatsBroker, subscription: Subscription, settler: Settler) -> PullStreamSubscriber:
@@ -177,20 +200,21 @@ def _attach(broker: NatsBroker, subscription: Subscription, settler: Settler) ->
     return subscriber
 
 
-def _say_each_fetch(puller: PullStreamSubscriber, loop: Loop) -> None:
+def _watch_each_fetch(puller: PullStreamSubscriber, loop: Loop, fetches: Fetches) -> None:
     assert puller.subscription is not None
     fetch = puller.subscription.fetch
     loop.passed(next_waits_seconds=FETCH_SECONDS)  # the first is under way
 
-    async def say_and_fetch(
+    async def watched_fetch(
         batch: int = 1,
         timeout: float | None = FETCH_SECONDS,  # noqa: ASYNC109  as nats-py has it
         heartbeat: float | None = None,
     ) -> list[Msg]:
         loop.passed(next_waits_seconds=timeout or 0.0)
-        return await fetch(batch, timeout, heartbeat)
+        async with fetches.one():
+            return await fetch(batch, timeout, heartbeat)
 
-    puller.subscription.fetch = say_and_fetch  # type: ignore[method-assign]  # nobody else hears of empty fetches
+    puller.subscription.fetch = watched_fetch  # type: ignore[method-assign]  # nobody else hears of empty fetches
 
 
 async def _keep_message(message: NatsMessage) -> NatsMessage:

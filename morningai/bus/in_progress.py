@@ -18,17 +18,23 @@ LONGEST_SECONDS = 60.0
 @asynccontextmanager
 async def in_progress(message: NatsMessage, *, ack_wait_seconds: float) -> AsyncIterator[None]:
     """While the block runs, unless the message is settled, and not for ever."""
-    telling = asyncio.create_task(_tell(message, every_seconds=ack_wait_seconds / 3))
+    every_seconds, telling = ack_wait_seconds / 3, list[asyncio.Task[None]]()
+
+    def begin() -> None:
+        telling.append(asyncio.create_task(_tell(message, every_seconds=every_seconds)))
+
+    beginning = asyncio.get_running_loop().call_later(every_seconds, begin)  # nearly every handler has ended by then
     try:
         yield
     finally:
-        await end(telling)
+        beginning.cancel()
+        await end(*telling)
 
 
 async def _tell(message: NatsMessage, *, every_seconds: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(LONGEST_SECONDS):
             while True:
-                await asyncio.sleep(every_seconds)
                 with suppress(nats.errors.Error):  # a bus that is away delivers the message again anyway
                     await message.in_progress()
+                await asyncio.sleep(every_seconds)
