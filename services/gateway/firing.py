@@ -190,8 +190,8 @@ async def _fire(session: Session, schedule: Schedule, occasion: Occasion) -> Non
     try:
         with telemetry.new_trace("schedule.fire"):
             async with session.savepoint():
-                await repository.open_scheduled_task(session, task_id)
-                accepted = await accept_task(session, new, task_id=task_id)
+                is_open = await repository.open_scheduled_task(session, task_id)
+                accepted = await accept_task(session, new, task_id=task_id) if is_open else None
     except QuotaExceeded as error:
         failure = Failure(error.reason.lower(), error.message, error.remedy)
         await repository.mark_fired(session, schedule.schedule_id, time, task_id=None, failure=failure)

@@ -167,9 +167,11 @@ async def open_schedule(session: Session, schedule_id: UUID) -> None:
     await session.execute(QUERIES["open_schedule"], {"schedule_id": schedule_id})
 
 
-async def open_scheduled_task(session: Session, task_id: UUID) -> None:
-    """In the session of the schedule's timer."""
-    await session.execute(QUERIES["open_scheduled_task"], {"task_id": task_id})
+async def open_scheduled_task(session: Session, task_id: UUID) -> bool:
+    """Of a schedule's own timer: False for a task that has ended."""
+    row = await session.row(QUERIES["open_scheduled_task"], {"task_id": task_id})
+    assert row is not None
+    return bool(row["is_open"])
 
 
 async def principal_may(session: Session, scope: str) -> bool:

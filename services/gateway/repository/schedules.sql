@@ -92,7 +92,7 @@ SELECT kernel.open_schedule(%(schedule_id)s)
 SELECT kernel.close_schedule(%(schedule_id)s)
 
 -- name: open_scheduled_task
-SELECT kernel.open_scheduled_task(%(task_id)s)
+SELECT kernel.open_scheduled_task(%(task_id)s) AS is_open
 
 -- name: principal_may
 SELECT tenancy.principal_may(%(scope)s) AS may

@@ -140,6 +140,18 @@ async def test_a_commit_fires_once_however_often_and_on_however_many_replicas_it
     assert watched.commits == [SECOND]
 
 
+async def test_a_commit_that_comes_back_does_not_fire_again_when_its_task_is_gone(watch, database):
+    watched = await watch()
+    for commit in (FIRST, SECOND):
+        await watched.look(commit=commit)
+    assert watched.commits == [SECOND]
+    await database.change("UPDATE kernel.tasks SET closed_at = now() WHERE task_id <> schedule_id")
+    await database.change("DELETE FROM gateway.tasks")
+    for commit in (FIRST, SECOND):
+        await watched.look(commit=commit)
+    assert SECOND not in watched.commits
+
+
 async def test_a_commit_that_comes_back_does_not_fire_again(watch):
     watched = await watch()
     for commit in (FIRST, SECOND, THIRD, SECOND):
