@@ -48,3 +48,26 @@ async def test_what_is_sent_after_a_restart_of_the_bus_is_handled_at_once(
     await eventually(lambda: client.stats["reconnects"] == 1)
     await send(sender, tenant)
     await eventually(lambda: database.rows(LEASES) == [("finished",), ("finished",)], seconds=FETCH_SECONDS / 3)
+
+
+async def test_a_slot_that_asked_again_is_brought_one_message(start_service, tenant, database, eventually):
+    """A second one would wait in its hands, and nobody else would have it."""
+    begun = []
+
+    async def work(work, message):
+        begun.append(work.work_id)
+        await asyncio.Event().wait()
+
+    sender = await start_service("orchestrator", orchestrator())
+    receiver = await start_service("codegen", codegen(Long(work)), slots=1)
+    await asyncio.sleep(0.5)  # it asks
+    client = await receiver.bus.broker.connect()
+    client._transport.close()
+    await eventually(lambda: client.stats["reconnects"] == 1)
+    await asyncio.sleep(0.5)
+    for _ in range(2):
+        await send(sender, tenant)
+    await eventually(lambda: begun)
+    await asyncio.sleep(0.5)
+    info = await receiver.bus.jetstream.consumer_info("COMMANDS", "codegen-work")
+    assert (len(begun), info.num_pending, info.num_ack_pending) == (1, 1, 0)
