@@ -47,7 +47,7 @@ Handlers = Mapping[type[Message], Short | Long]
 
 @dataclass(frozen=True)
 class Fetches:
-    """Those that wait for a message. A bus whose connection breaks forgets who asked it, and answers none of them."""
+    """Those that wait for a message. A server that was started again has forgotten who asked it, and answers none."""
 
     _waiting: set[asyncio.Timeout] = field(default_factory=set)
 
@@ -104,7 +104,7 @@ async def _on_disconnect() -> None:
 async def connect(
     service: str, settings: ServiceSettings, fetches: Fetches | None = None
 ) -> tuple[NatsBroker, JetStreamContext]:
-    """Connect as the service's own user; reconnects for ever afterwards, and then has the fetches asked again."""
+    """Connect as the service's own user; reconnects for ever afterwards, and then the fetches ask again."""
     context = bus_context(settings)
     broker = NatsBroker(
         settings.nats_urls,
